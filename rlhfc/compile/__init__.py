@@ -1,0 +1,1 @@
+"""From a spec to actions: kinds, graph, sources, rendering, keys."""

@@ -1,0 +1,166 @@
+"""What a stage kind is made of: parameters with an impact each, inputs, outputs.
+
+This is the one module that code in ``stages/`` imports from ``rlhfc``. It must stay free of
+heavy imports: ``rlhfc plan`` loads every kind that a pipeline names.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+Impact = Literal["semantic", "numeric", "runtime", "label"]
+REFERENCE = re.compile(r"^[A-Za-z][A-Za-z0-9_-]*\.[a-z][a-z0-9_]*$")
+
+
+def _impact(impact: Impact, default: Any, options: dict[str, Any]) -> Any:
+    return Field(default, json_schema_extra={"impact": impact}, **options)
+
+
+def semantic(default: Any = ..., **options: Any) -> Any:
+    """A leaf that changes the result: another value means another action key."""
+    return _impact("semantic", default, options)
+
+
+def numeric(default: Any = ..., **options: Any) -> Any:
+    """A leaf with the same mathematics and other rounding: recorded, no rerun."""
+    return _impact("numeric", default, options)
+
+
+def runtime(default: Any = ..., **options: Any) -> Any:
+    """A leaf that cannot reach the result: logging, cadence, retries."""
+    return _impact("runtime", default, options)
+
+
+def label(default: Any = ..., **options: Any) -> Any:
+    """A leaf that only people read."""
+    return _impact("label", default, options)
+
+
+class SpecModel(BaseModel):
+    """Base of every model that a spec is parsed into: strict, frozen, no unknown field."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+def _from_text(value: Any) -> Any:
+    return {"ref": value} if isinstance(value, str) else value
+
+
+class InputModel(SpecModel):
+    """Where an input comes from: exactly one of ``ref``, ``path``, ``hub``.
+
+    In YAML a plain string is a reference ``stage.port``; a mapping is a source.
+    """
+
+    ref: str | None = Field(None, description="output of another stage, `stage.port`")
+    path: str | None = Field(None, description="local file or folder, relative to the spec")
+    hub: str | None = Field(None, description="hub id, `owner/name`")
+    revision: str | None = Field(None, description="hub commit (40 hex digits), tag or branch")
+    file: str | None = Field(None, description="one file inside it, for example a GGUF file")
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> InputModel:
+        named = [name for name in ("ref", "path", "hub") if getattr(self, name) is not None]
+        if len(named) != 1:
+            raise ValueError("name exactly one of a reference `stage.port`, `path:` or `hub:`")
+        if self.ref is not None and not REFERENCE.match(self.ref):
+            raise ValueError(f"`{self.ref}` is not a reference: write `stage.port`, or `path:` or `hub:`")
+        if self.revision is not None and self.hub is None:
+            raise ValueError("`revision` goes with `hub:`")
+        return self
+
+
+Input = Annotated[InputModel, BeforeValidator(_from_text)]
+
+
+class StageParams(SpecModel):
+    """Fields that every stage has. Kinds add their own."""
+
+    device: Literal["auto", "cpu", "gpu"] = numeric(
+        "auto", description="`auto` takes GPUs where there are any, else the CPU"
+    )
+    ranks: int = numeric(1, ge=1, description="data-parallel processes; on GPUs one each")
+    threads: int = numeric(1, ge=1, description="CPU threads of each rank")
+    seed: int = semantic(1234, ge=0, lt=2**32, description="seed of every random choice")
+    log_every: int = runtime(10, ge=1, description="steps between two metric lines")
+    description: str = label("", description="free text, shown in the report")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A stage kind: what it is called, what it reads and makes, what decides its numbers.
+
+    Attributes:
+        name: the value of ``kind:`` in a spec.
+        abi: bumped by hand when the meaning of the kind's parameters or outputs changes.
+        params: model of the stage's fields.
+        inputs: type that each input address accepts; ``sources.*.data`` matches any index.
+        outputs: type of each output port.
+        libraries: distributions whose major.minor enter the key.
+        engines: names of the models that get a DeepSpeed config. A name maps to the dotted path
+            of its :class:`EngineParams` ("" for the parameters themselves, ``engines.actor`` for
+            the ``actor`` settings exposed by the stage behind the input ``engines``).
+        exposes_settings: whether consumers see this kind's parameters under ``settings``.
+        resumable: whether attempts leave checkpoints.
+    """
+
+    name: str
+    abi: int
+    params: type[StageParams]
+    inputs: dict[str, str]
+    outputs: dict[str, str]
+    libraries: tuple[str, ...] = ()
+    engines: dict[str, str] = field(default_factory=dict)
+    exposes_settings: bool = False
+    resumable: bool = False
+
+
+class LoraParams(SpecModel):
+    """Low-rank adapters (Hu et al. 2021), trained by peft, merged when the stage saves."""
+
+    rank: int = semantic(ge=1, description="rank of the update")
+    alpha: float | None = semantic(None, gt=0, description="scale; default 2 × rank")
+    dropout: float = semantic(0.0, ge=0, lt=1)
+    targets: list[str] | Literal["all-linear"] = semantic("all-linear", description="module names")
+
+
+class EngineParams(SpecModel):
+    """How one model lives on the devices: precision, ZeRO, offload, adapters."""
+
+    dtype: Literal["fp32", "bf16", "fp16"] = semantic("bf16")
+    zero_stage: Literal[0, 1, 2, 3] = numeric(0, description="ZeRO stage (Rajbhandari et al. 2020)")
+    offload: Literal["none", "optimizer", "all"] = numeric(
+        "none", description="to CPU memory: nothing, optimiser state, or parameters as well (ZeRO 3)"
+    )
+    gradient_checkpointing: bool = numeric(False)
+    lora: LoraParams | None = semantic(None)
+    dropout: float | None = semantic(None, ge=0, lt=1, description="overrides the model's own")
+    deepspeed: dict[str, Any] = semantic(
+        default_factory=dict, description="merged into the DeepSpeed config as it is"
+    )
+
+
+class TrainParams(StageParams, EngineParams):
+    """Fields that sft and reward share: batch, optimiser, schedule, cadence."""
+
+    epochs: int = semantic(1, ge=1)
+    max_steps: int | None = semantic(None, ge=1, description="stop after this many optimiser steps")
+    global_batch_size: int = semantic(ge=1, description="rows an optimiser step sees, over all ranks")
+    micro_batch_size: int | None = numeric(
+        None, ge=1, description="rows a forward sees on one rank; default: the largest divisor up to 8"
+    )
+    learning_rate: float = semantic(gt=0)
+    weight_decay: float = semantic(0.0, ge=0)
+    betas: list[float] = semantic([0.9, 0.95], min_length=2, max_length=2)
+    schedule: Literal[
+        "cosine", "linear", "constant", "constant_with_warmup", "cosine_with_restarts", "polynomial"
+    ] = semantic("cosine")
+    warmup_steps: int = semantic(0, ge=0)
+    gradient_clipping: float = semantic(1.0, ge=0)
+    eval_every: int | None = runtime(None, ge=1, description="optimiser steps between evaluations")
+    checkpoint_every: int = runtime(200, ge=1, description="optimiser steps between checkpoints")
+    keep_checkpoints: int = runtime(2, ge=1)

@@ -1,0 +1,1 @@
+"""Executes a plan: scheduler, attempts, verification, progress."""

@@ -1,0 +1,1 @@
+"""YAML text to a validated pipeline, with every error at its place."""

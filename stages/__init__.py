@@ -1,0 +1,1 @@
+"""Stage kinds, one folder each, and the training library that they share."""

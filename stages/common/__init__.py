@@ -1,0 +1,1 @@
+"""The training library that every stage kind shares."""

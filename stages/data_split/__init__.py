@@ -1,0 +1,1 @@
+"""Data split: sources to demonstrations, preferences and prompts."""

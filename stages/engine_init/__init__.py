@@ -1,0 +1,1 @@
+"""The four models' start, checked before PPO spends hours."""

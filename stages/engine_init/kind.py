@@ -1,0 +1,49 @@
+"""Parameters and ports of ``engine_init``."""
+
+from __future__ import annotations
+
+from pydantic import model_validator
+
+from rlhfc.kind import EngineParams, Input, Kind, StageParams, numeric, semantic
+
+
+class FrozenEngineParams(EngineParams):
+    """A model that is only read: reference or reward model. ZeRO 1 and 2 shard nothing of it."""
+
+    @model_validator(mode="after")
+    def _nothing_to_train(self) -> FrozenEngineParams:
+        if self.zero_stage in (1, 2):
+            raise ValueError(
+                f"zero_stage {self.zero_stage} shards optimiser state, and a frozen model has none: use 0 or 3"
+            )
+        if self.lora is not None:
+            raise ValueError("a frozen model takes no `lora`")
+        return self
+
+
+class EngineInitParams(StageParams):
+    """The start of the four models of PPO."""
+
+    actor_model: Input = semantic(description="SFT model: start of the actor, and the frozen reference")
+    reward_model: Input = semantic(description="reward model: frozen, and start of the critic")
+    prompts: Input = semantic(description="prompts for the trial rollout and the reward statistics")
+    actor: EngineParams = semantic(default_factory=EngineParams)
+    critic: EngineParams = semantic(default_factory=EngineParams)
+    reference: FrozenEngineParams = semantic(default_factory=FrozenEngineParams)
+    reward: FrozenEngineParams = semantic(default_factory=FrozenEngineParams)
+    normalise_reward: bool = semantic(True, description="scores of the SFT model's responses get mean 0, deviation 1")
+    trial_prompts: int = semantic(64, ge=2, description="prompts answered for the statistics")
+    max_response_tokens: int = semantic(64, ge=1, description="length of the trial responses")
+    micro_batch_size: int = numeric(16, ge=1, description="prompts answered at a time on one rank")
+
+
+KIND = Kind(
+    name="engine_init",
+    abi=1,
+    params=EngineInitParams,
+    inputs={"actor_model": "model", "reward_model": "reward_model", "prompts": "prompts"},
+    outputs={"engines": "engines"},
+    libraries=("torch", "deepspeed", "transformers", "tokenizers", "peft"),
+    engines={"actor": "actor", "critic": "critic", "reference": "reference", "reward": "reward"},
+    exposes_settings=True,
+)

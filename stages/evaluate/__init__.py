@@ -1,0 +1,1 @@
+"""The aligned model against the SFT model on held-out prompts."""

@@ -1,0 +1,28 @@
+"""Parameters and ports of ``reward``."""
+
+from __future__ import annotations
+
+from rlhfc.kind import Input, Kind, TrainParams, semantic
+
+
+class RewardParams(TrainParams):
+    """Bradley-Terry reward model on preference pairs."""
+
+    model: Input = semantic(description="model whose trunk the reward model starts from")
+    data: Input = semantic(description="preferences")
+    learning_rate: float = semantic(5e-5, gt=0)
+    weight_decay: float = semantic(0.1, ge=0)
+    global_batch_size: int = semantic(64, ge=1, description="pairs an optimiser step sees, over all ranks")
+    centering: float = semantic(0.0, ge=0, description="weight of (chosen + rejected)² (Eisenstein et al. 2023)")
+
+
+KIND = Kind(
+    name="reward",
+    abi=1,
+    params=RewardParams,
+    inputs={"model": "model", "data": "preferences"},
+    outputs={"model": "reward_model"},
+    libraries=("torch", "deepspeed", "transformers", "tokenizers", "peft"),
+    engines={"train": ""},
+    resumable=True,
+)

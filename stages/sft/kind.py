@@ -1,0 +1,29 @@
+"""Parameters and ports of ``sft``."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from rlhfc.kind import Input, Kind, TrainParams, semantic
+
+
+class SftParams(TrainParams):
+    """Supervised fine-tuning on demonstrations."""
+
+    model: Input = semantic(description="causal language model to start from")
+    data: Input = semantic(description="demonstrations")
+    learning_rate: float = semantic(9.65e-6, gt=0)
+    global_batch_size: int = semantic(64, ge=1, description="rows an optimiser step sees, over all ranks")
+    loss_on: Literal["completion", "all"] = semantic("completion", description="which tokens are learnt")
+
+
+KIND = Kind(
+    name="sft",
+    abi=1,
+    params=SftParams,
+    inputs={"model": "model", "data": "demonstrations"},
+    outputs={"model": "model"},
+    libraries=("torch", "deepspeed", "transformers", "tokenizers", "peft"),
+    engines={"train": ""},
+    resumable=True,
+)
