@@ -1,0 +1,152 @@
+"""What a stage is after compilation: values only, no effects."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from rlhfc.kind import Kind, StageParams
+
+
+@dataclass(frozen=True)
+class LoadedKind:
+    """A stage kind and the folder it was found in.
+
+    Attributes:
+        kind: its declaration.
+        folder: holds ``kind.py``, ``launch.argv.j2`` and ``main.py``.
+        module: dotted name that the launch runs, for example ``rlhfc.stages.sft.main``.
+        python_path: folder to put on ``PYTHONPATH`` for a kind outside the package, or None.
+    """
+
+    kind: Kind
+    folder: Path
+    module: str
+    python_path: Path | None = None
+
+
+@dataclass(frozen=True)
+class UpstreamOutput:
+    """An input that another stage makes."""
+
+    stage: str
+    port: str
+
+
+@dataclass(frozen=True)
+class ResolvedSource:
+    """An input that no stage makes.
+
+    Attributes:
+        origin: how the spec names it, for example ``hub:meta-llama/Llama-2-7b-hf``.
+        digest: what it holds: ``b3:…`` for local content, ``hub:<commit>`` for the hub;
+            None when it cannot be known here, and then ``unresolved`` says why.
+        path: local folder (or folder of the single file), None until it is downloaded.
+        file: the one file inside ``path``, or None for the whole folder.
+        hub: (repository id, commit or revision) to download, None for local sources.
+    """
+
+    origin: str
+    digest: str | None
+    path: Path | None = None
+    file: str | None = None
+    hub: tuple[str, str] | None = None
+    unresolved: str | None = None
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Batch words, by exact division: ``whole == micro * accumulation * ranks``."""
+
+    whole: int
+    micro: int
+    accumulation: int
+    ranks: int
+
+
+@dataclass(frozen=True)
+class Action:
+    """A stage after compilation.
+
+    Attributes:
+        inputs: address (``model``, ``sources.0.data``) to where it comes from.
+        settings: address to the action whose parameters it exposes (see ``Kind.exposes_settings``).
+        device: what ``device: auto`` came to on this machine.
+        line: where the stage starts in the spec.
+    """
+
+    pipeline: str
+    stage: str
+    loaded: LoadedKind
+    params: StageParams
+    inputs: Mapping[str, UpstreamOutput | ResolvedSource]
+    batch: Batch | None
+    device: Literal["cpu", "gpu"]
+    settings: Mapping[str, Action] = field(default_factory=dict)
+    line: int = 1
+
+    @property
+    def kind(self) -> Kind:
+        """Declaration of the stage's kind."""
+        return self.loaded.kind
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """A compiled spec: actions in topological order (ties in the order of the spec)."""
+
+    name: str
+    spec: Path
+    actions: Mapping[str, Action]
+
+    def upstream(self, stage: str) -> tuple[str, ...]:
+        """Names of the stages that ``stage`` reads from, each once."""
+        bindings = self.actions[stage].inputs.values()
+        return tuple(dict.fromkeys(b.stage for b in bindings if isinstance(b, UpstreamOutput)))
+
+
+@dataclass(frozen=True)
+class WorkPaths:
+    """Where one attempt of an action reads and writes; all absolute."""
+
+    work: Path
+    attempt: Path
+    outputs: Mapping[str, Path]
+
+    @property
+    def checkpoints(self) -> Path:
+        """Training state of the running action; survives attempts."""
+        return self.work / "checkpoints"
+
+    @property
+    def metrics(self) -> Path:
+        """JSON lines that rank 0 appends; survives attempts."""
+        return self.work / "metrics.jsonl"
+
+    @property
+    def config(self) -> Path:
+        """Resolved config that the entry script is given."""
+        return self.attempt / "config.json"
+
+    @property
+    def manifest(self) -> Path:
+        """Outputs manifest that rank 0 writes last."""
+        return self.attempt / "outputs.json"
+
+    @property
+    def stop_file(self) -> Path:
+        """When it appears, the ranks save a checkpoint and exit with status 75."""
+        return self.attempt / "stop"
+
+
+@dataclass(frozen=True)
+class Launch:
+    """How one attempt is started: the part of a command that never enters a key."""
+
+    device: str
+    ranks: str
+    port: str
+    include: str
+    python: str
