@@ -44,14 +44,18 @@ class DataSplitParams(StageParams):
 
     tokenizer: Input = semantic(description="model folder or hub id whose tokenizer all stages use")
     sources: list[DataSource] = semantic(min_length=1)
-    parts: list[int] = semantic([2, 4, 4], min_length=3, max_length=3, description="weights: sft, reward, prompts")
+    parts: list[int] = semantic(
+        [2, 4, 4], min_length=3, max_length=3, description="weights: sft, reward, prompts"
+    )
     eval_fraction: float = semantic(0.1, gt=0, lt=0.5, description="held-out share of every part")
     template: str = semantic(
         "auto",
         description="`auto` (the tokenizer's chat template, else `human_assistant`), `plain`, "
         "`human_assistant`, or a Jinja chat template written out",
     )
-    max_tokens: int = semantic(512, ge=8, description="prompt and response; longer rows are dropped and counted")
+    max_tokens: int = semantic(
+        512, ge=8, description="prompt and response; longer rows are dropped and counted"
+    )
     max_prompt_tokens: int = semantic(256, ge=1, description="longer prompts are dropped and counted")
     workers: int = numeric(1, ge=1, description="processes that tokenise")
 

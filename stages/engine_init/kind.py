@@ -31,7 +31,9 @@ class EngineInitParams(StageParams):
     critic: EngineParams = semantic(default_factory=EngineParams)
     reference: FrozenEngineParams = semantic(default_factory=FrozenEngineParams)
     reward: FrozenEngineParams = semantic(default_factory=FrozenEngineParams)
-    normalise_reward: bool = semantic(True, description="scores of the SFT model's responses get mean 0, deviation 1")
+    normalise_reward: bool = semantic(
+        True, description="scores of the SFT model's responses get mean 0, deviation 1"
+    )
     trial_prompts: int = semantic(64, ge=2, description="prompts answered for the statistics")
     max_response_tokens: int = semantic(64, ge=1, description="length of the trial responses")
     micro_batch_size: int = numeric(16, ge=1, description="prompts answered at a time on one rank")

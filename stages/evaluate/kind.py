@@ -35,7 +35,13 @@ KIND = Kind(
     name="evaluate",
     abi=1,
     params=EvaluateParams,
-    inputs={"baseline": "model", "candidate": "model", "reward_model": "reward_model", "prompts": "prompts", "judges.*.code": "code"},
+    inputs={
+        "baseline": "model",
+        "candidate": "model",
+        "reward_model": "reward_model",
+        "prompts": "prompts",
+        "judges.*.code": "code",
+    },
     outputs={"report": "evaluation"},
     libraries=("torch", "deepspeed", "transformers", "tokenizers", "peft"),
 )

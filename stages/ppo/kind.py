@@ -28,7 +28,9 @@ class PpoParams(StageParams):
     max_steps: int | None = semantic(None, ge=1, description="stop after this many rollout steps")
     rollout_batch_size: int = semantic(64, ge=1, description="prompts answered in a step, over all ranks")
     minibatch_size: int | None = semantic(
-        None, ge=1, description="responses an optimiser step sees, over all ranks; default: all of the rollout"
+        None,
+        ge=1,
+        description="responses an optimiser step sees, over all ranks; default: all of the rollout",
     )
     ppo_epochs: int = semantic(1, ge=1, description="passes over each rollout")
     micro_batch_size: int | None = numeric(None, ge=1, description="responses a forward sees on one rank")
@@ -49,7 +51,9 @@ class PpoParams(StageParams):
     policy_clip: float = semantic(0.2, gt=0)
     value_clip: float = semantic(0.2, gt=0)
     reward_clip: float = semantic(5.0, gt=0, description="bound of the score, before the KL penalty")
-    missing_eos_penalty: float = semantic(0.0, ge=0, description="subtracted from the score of a response cut off")
+    missing_eos_penalty: float = semantic(
+        0.0, ge=0, description="subtracted from the score of a response cut off"
+    )
     whiten_advantages: bool = semantic(True, description="over the response tokens of the global batch")
     checkpoint_every: int = runtime(20, ge=1, description="rollout steps between checkpoints")
     keep_checkpoints: int = runtime(2, ge=1)
@@ -71,6 +75,11 @@ KIND = Kind(
     inputs={"engines": "engines", "prompts": "prompts"},
     outputs={"actor": "model", "critic": "reward_model"},
     libraries=("torch", "deepspeed", "transformers", "tokenizers", "peft"),
-    engines={"actor": "engines.actor", "critic": "engines.critic", "reference": "engines.reference", "reward": "engines.reward"},
+    engines={
+        "actor": "engines.actor",
+        "critic": "engines.critic",
+        "reference": "engines.reference",
+        "reward": "engines.reward",
+    },
     resumable=True,
 )

@@ -13,7 +13,9 @@ class RewardParams(TrainParams):
     learning_rate: float = semantic(5e-5, gt=0)
     weight_decay: float = semantic(0.1, ge=0)
     global_batch_size: int = semantic(64, ge=1, description="pairs an optimiser step sees, over all ranks")
-    centering: float = semantic(0.0, ge=0, description="weight of (chosen + rejected)² (Eisenstein et al. 2023)")
+    centering: float = semantic(
+        0.0, ge=0, description="weight of (chosen + rejected)² (Eisenstein et al. 2023)"
+    )
 
 
 KIND = Kind(

@@ -1,0 +1,178 @@
+"""The two files through which a stage meets rlhfc: resolved config in, outputs manifest out.
+
+Free of torch, so that stages without tensors start quickly.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, NoReturn, TypeVar
+
+from pydantic import TypeAdapter
+
+from rlhfc.kind import Kind, StageParams
+
+P = TypeVar("P", bound=StageParams)
+FORMAT = 1
+EXIT_USER_ERROR = os.EX_DATAERR  # 65
+EXIT_INTERRUPTED = os.EX_TEMPFAIL  # 75
+
+
+class StageError(Exception):
+    """A mistake of the user's that only the stage can see; ends with status 65."""
+
+    def __init__(self, message: str, hint: str) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class Interrupted(Exception):
+    """The stage was asked to stop and has saved a checkpoint; ends with status 75."""
+
+
+@dataclass(frozen=True)
+class InputPath:
+    """A folder to read, or one ``file`` inside it."""
+
+    path: Path
+    file: str | None = None
+
+    @property
+    def full(self) -> Path:
+        """The file where there is one, else the folder."""
+        return self.path / self.file if self.file else self.path
+
+
+@dataclass(frozen=True)
+class Batch:
+    """``whole == micro * accumulation * ranks``, in rows of one optimiser step."""
+
+    whole: int
+    micro: int
+    accumulation: int
+    ranks: int
+
+
+@dataclass(frozen=True)
+class Job(Generic[P]):
+    """A resolved config, typed.
+
+    Attributes:
+        params: the stage's parameters.
+        settings: parameters of upstream stages that expose them, by input address.
+        inputs: where each input is, by address.
+        outputs: an empty folder for each output port.
+        deepspeed: one complete DeepSpeed config for each engine.
+        paths: ``checkpoints``, ``metrics``, ``manifest``, ``stop_file`` and the others of the format.
+    """
+
+    stage: str
+    action_key: str
+    params: P
+    settings: Mapping[str, Any]
+    inputs: Mapping[str, InputPath]
+    outputs: Mapping[str, Path]
+    deepspeed: Mapping[str, dict[str, Any]]
+    batch: Batch | None
+    paths: Mapping[str, Path]
+
+    def write_manifest(self, *, step: int, total: int, summary: Mapping[str, float | int | str]) -> None:
+        """Write the outputs manifest: the stage's last act, on rank 0 only."""
+        ports = {port: listing(folder) for port, folder in self.outputs.items()}
+        manifest = {
+            "format": FORMAT,
+            "action_key": self.action_key,
+            "step": step,
+            "total": total,
+            "ports": ports,
+            "summary": dict(summary),
+        }
+        write_json(self.paths["manifest"], manifest)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write ``value`` so that ``path`` is either as before or complete, also after a power cut."""
+    beside = path.with_name(f".{path.name}.tmp")
+    with beside.open("w", encoding="utf-8") as stream:
+        json.dump(value, stream, indent=1, sort_keys=True, allow_nan=False)
+        stream.flush()
+        os.fsync(stream.fileno())
+    beside.replace(path)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in ``folder`` durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def listing(folder: Path) -> list[dict[str, Any]]:
+    """Every file below ``folder``: path and size in bytes, sorted by path."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return [{"path": path.relative_to(folder).as_posix(), "size": path.stat().st_size} for path in files]
+
+
+def load_job(kind: Kind, params: type[P], config: Path) -> Job[P]:
+    """Read the resolved config of a stage of ``kind``.
+
+    Raises:
+        ValueError: the file is of another format or kind.
+    """
+    text = json.loads(config.read_text(encoding="utf-8"))
+    if (text["format"], text["kind"]) != (FORMAT, kind.name):
+        raise ValueError(
+            f"{config}: format {text['format']}, kind {text['kind']}; expected {FORMAT}, {kind.name}"
+        )
+    inputs = {name: InputPath(Path(at["path"]), at["file"]) for name, at in text["inputs"].items()}
+    for address, where in inputs.items():
+        _replace(text["params"], address, {"path": str(where.full)})
+    words = text["batch"]
+    return Job(
+        stage=text["stage"],
+        action_key=text["action_key"],
+        params=TypeAdapter(params).validate_python(text["params"]),
+        settings=text["settings"],
+        inputs=inputs,
+        outputs={port: Path(folder) for port, folder in text["outputs"].items()},
+        deepspeed=text["deepspeed"],
+        batch=words and Batch(words["global"], words["micro"], words["accumulation"], words["ranks"]),
+        paths={name: Path(path) for name, path in text["paths"].items()},
+    )
+
+
+def _replace(params: Any, address: str, value: Any) -> None:
+    *parents, last = (int(part) if part.isdigit() else part for part in address.split("."))
+    for part in parents:
+        params = params[part]
+    params[last] = value
+
+
+def run_stage(
+    kind: Kind, params: type[P], body: Callable[[Job[P]], None], arguments: Sequence[str] | None = None
+) -> NoReturn:
+    """Entry point of every ``main.py``: parse ``--config``, run ``body``, turn errors into exit statuses.
+
+    The launcher adds ``--local_rank``, which the environment repeats; it is ignored.
+    """
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--config", type=Path, required=True)
+    parser.add_argument("--local_rank", type=int, default=0, help=argparse.SUPPRESS)
+    job = load_job(kind, params, parser.parse_args(arguments).config)
+    try:
+        body(job)
+    except StageError as error:
+        print(f"error: {error} hint: {error.hint}", file=sys.stderr, flush=True)
+        sys.exit(EXIT_USER_ERROR)
+    except Interrupted:
+        sys.exit(EXIT_INTERRUPTED)
+    sys.exit(0)
