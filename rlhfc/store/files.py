@@ -1,0 +1,130 @@
+"""File operations that a crash leaves either undone or done."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import uuid
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+READ_ONLY = 0o444
+# A link that cannot be made: other file system, no links there, too many of them, not allowed.
+NO_LINK = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS, errno.EACCES}
+
+
+def sync_file(path: Path) -> None:
+    """Make a file's bytes durable."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_folder(path: Path) -> None:
+    """Make the names in a folder durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and its parents, each name durable."""
+    if path.is_dir():
+        return
+    make_folder(path.parent)
+    path.mkdir(exist_ok=True)
+    sync_folder(path.parent)
+
+
+def unique_name() -> str:
+    """Make a name that no other process takes."""
+    return f"{os.getpid()}-{uuid.uuid4().hex}"
+
+
+def write_new(path: Path, data: bytes, mode: int = 0o644) -> None:
+    """Write a file that is not there yet, durably.
+
+    Raises:
+        FileExistsError: it is there.
+    """
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    with os.fdopen(descriptor, "wb") as stream:
+        stream.write(data)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def write_atomic(path: Path, data: bytes, mode: int = 0o644) -> None:
+    """Write or replace a file: readers and crashes see the old one or the new one."""
+    draft = path.with_name(f".{path.name}.{unique_name()}")
+    try:
+        write_new(draft, data, mode)
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def link_or_copy(source: Path, target: Path, scratch: Path) -> None:
+    """Give ``target`` the bytes of ``source``: by hard link, else by a durable read-only copy.
+
+    Raises:
+        FileExistsError: ``target`` is there.
+    """
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in NO_LINK:
+            raise
+        copy_new(source, target, scratch)
+
+
+def copy_new(source: Path, target: Path, scratch: Path) -> None:
+    """Copy to ``target`` by way of the folder ``scratch`` on the same file system.
+
+    The copy is read-only and durable before it takes its name.
+
+    Raises:
+        FileExistsError: ``target`` is there.
+    """
+    draft = scratch / unique_name()
+    try:
+        shutil.copyfile(source, draft)
+        draft.chmod(READ_ONLY)
+        sync_file(draft)
+        if target.exists():
+            raise FileExistsError(errno.EEXIST, "exists", str(target))
+        draft.replace(target)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def remove_tree(path: Path, scratch: Path) -> None:
+    """Remove a folder: first its name, so that nobody sees half of it."""
+    grave = scratch / unique_name()
+    try:
+        path.rename(grave)
+    except FileNotFoundError:
+        return
+    shutil.rmtree(grave, ignore_errors=True)
+
+
+def walk_files(folder: Path) -> Iterator[os.DirEntry[str]]:
+    """Yield everything below ``folder`` that is not a folder; links are not followed."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield from walk_files(Path(entry.path))
+            else:
+                yield entry
+
+
+def sync_folders(folders: Iterable[Path]) -> None:
+    """Make the names in each folder durable, each folder once."""
+    for folder in dict.fromkeys(folders):
+        sync_folder(folder)

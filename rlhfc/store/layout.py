@@ -1,0 +1,138 @@
+"""Where things lie in a store, and whether a folder is one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from rlhfc.errors import Diagnostic, UserError
+from rlhfc.store.files import make_folder, write_atomic
+
+NAME = "rlhfc-store"
+VERSION = 1
+FOLDERS = ("objects", "trees", "actions", "keydocs", "views", "work", "locks", "reports", "tmp")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Paths inside the store at ``root``. Nothing here touches the disk."""
+
+    root: Path
+
+    @property
+    def version(self) -> Path:
+        """File that says which format the store has."""
+        return self.root / "VERSION"
+
+    @property
+    def ledger(self) -> Path:
+        """Append-only record of runs."""
+        return self.root / "ledger.jsonl"
+
+    @property
+    def scratch(self) -> Path:
+        """Drafts, renamed away when they are complete."""
+        return self.root / "tmp"
+
+    def blob(self, digest: str) -> Path:
+        """Read-only file with the bytes of ``digest``."""
+        return self._fan_out("objects", digest, "")
+
+    def tree(self, digest: str) -> Path:
+        """Rows of path, size and digest."""
+        return self._fan_out("trees", digest, ".json")
+
+    def action(self, key: str) -> Path:
+        """Record of what an action yielded."""
+        return self._fan_out("actions", key, ".json")
+
+    def document(self, key: str) -> Path:
+        """Key document."""
+        return self._fan_out("keydocs", key, ".json")
+
+    def view(self, digest: str) -> Path:
+        """Folder that stages read."""
+        return self.root / "views" / hex_of(digest)
+
+    def work(self, stage: str, key: str) -> Path:
+        """Folder of the running action; survives attempts."""
+        return self.root / "work" / f"{stage}-{hex_of(key)[:12]}"
+
+    def lock(self, key: str) -> Path:
+        """Lock that saves two runs from computing one key twice."""
+        return self.root / "locks" / hex_of(key)
+
+    def report(self, pipeline: str) -> Path:
+        """HTML report of the newest run of a pipeline."""
+        return self.root / "reports" / f"{pipeline}.html"
+
+    def _fan_out(self, folder: str, digest: str, suffix: str) -> Path:
+        digits = hex_of(digest)
+        return self.root / folder / digits[:2] / f"{digits[2:]}{suffix}"
+
+
+def hex_of(digest: str) -> str:
+    """Return the digits of ``b3:<digits>``, for file names."""
+    return digest.removeprefix("b3:")
+
+
+def check_version(root: Path) -> bool:
+    """Whether ``root`` holds a store that this rlhfc can use; False when there is nothing yet.
+
+    Raises:
+        UserError: it is something else, or a store of another version.
+    """
+    try:
+        text = (root / "VERSION").read_text(encoding="utf-8", errors="replace").strip()
+    except FileNotFoundError:
+        if _is_empty(root):
+            return False
+        raise _refusal(
+            f"`{root}` is not a store: it has files but no `VERSION`",
+            "name an empty or new folder with `--store`",
+        ) from None
+    except (NotADirectoryError, IsADirectoryError) as error:
+        raise _refusal(f"`{root}` is not a store", "name a folder with `--store`") from error
+    name, _, number = text.partition(" ")
+    if name != NAME or not number.isdecimal():
+        raise _refusal(
+            f"`{root / 'VERSION'}` is not one that rlhfc wrote: {text!r}",
+            "name another folder with `--store`",
+        )
+    if int(number) != VERSION:
+        raise _refusal(
+            f"the store `{root}` has version {number}; this rlhfc uses {VERSION}",
+            "use the rlhfc that wrote it, or another folder with `--store`",
+        )
+    return True
+
+
+def create_store(root: Path) -> None:
+    """Make the folders of a store, where they are missing.
+
+    Raises:
+        UserError: as :func:`check_version`, or the folder cannot be made.
+    """
+    try:
+        if not check_version(root):
+            make_folder(root)
+            write_atomic(root / ".gitignore", b"*\n")
+            write_atomic(root / "VERSION", f"{NAME} {VERSION}\n".encode())
+        for folder in FOLDERS:
+            make_folder(root / folder)
+    except OSError as error:
+        raise _refusal(
+            f"cannot make the store `{root}`: {error.strerror}", "name another folder with `--store`"
+        ) from error
+
+
+def _is_empty(root: Path) -> bool:
+    """Names that begin with a dot are drafts of a store being made."""
+    try:
+        return all(path.name.startswith(".") for path in root.iterdir())
+    except FileNotFoundError:
+        return True
+
+
+def _refusal(message: str, hint: str) -> UserError:
+    return UserError(Diagnostic(message, hint=hint))
