@@ -1,0 +1,67 @@
+"""Combinations of precision, ZeRO stage and offload that cannot work."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import reduce
+from typing import Literal
+
+from rlhfc.errors import Diagnostic
+from rlhfc.kind import EngineParams
+from rlhfc.spec.model import Draft
+
+Fault = tuple[str, str, str]
+"""Field, what is wrong with it, hint."""
+
+
+def sharding_faults(engine: EngineParams) -> Iterator[Fault]:
+    """What is wrong with an engine on any device."""
+    if engine.offload == "all" and engine.zero_stage != 3:
+        yield (
+            "offload",
+            f"`all` needs ZeRO stage 3, and zero_stage is {engine.zero_stage}",
+            "set `zero_stage: 3`",
+        )
+    if engine.offload == "optimizer" and engine.zero_stage == 0:
+        yield "offload", "`optimizer` needs ZeRO, and zero_stage is 0", "set `zero_stage` to 1, 2 or 3"
+
+
+def device_faults(engine: EngineParams, device: Literal["auto", "cpu", "gpu"]) -> Iterator[Fault]:
+    """What is wrong with an engine on this device; ``auto`` is nothing wrong until it is resolved."""
+    if device != "cpu":
+        return
+    if engine.dtype == "fp16":
+        yield "dtype", "`fp16` does not train on the CPU", "set `dtype` to `bf16` or `fp32`"
+    if engine.offload != "none":
+        yield "offload", "there is nothing to offload to on the CPU", "set `offload: none`"
+
+
+def engine_faults(drafts: Mapping[str, Draft]) -> Iterator[Diagnostic]:
+    """Faults of every engine that a stage sets up itself or takes from another."""
+    for draft in drafts.values():
+        if draft.loaded is None or draft.params is None:
+            continue
+        for dotted in draft.loaded.kind.engines.values():
+            owner, path = _owner(drafts, draft, dotted)
+            engine = _engine(owner, path) if owner is not None else None
+            if owner is None or engine is None:
+                continue
+            own = list(sharding_faults(engine)) if owner is draft else []
+            for name, message, hint in [*own, *device_faults(engine, draft.params.device)]:
+                at = (*path, name)
+                where = "" if owner is draft else f" (`{draft.name}` has `device: cpu`)"
+                yield Diagnostic(f"{owner.address(at)}: {message}{where}", owner.locate(at), hint)
+
+
+def _owner(drafts: Mapping[str, Draft], draft: Draft, dotted: str) -> tuple[Draft | None, tuple[str, ...]]:
+    """The draft whose parameters hold the engine at ``dotted``, and the path there."""
+    path = tuple(dotted.split(".")) if dotted else ()
+    if path and path[0] in draft.inputs:
+        upstream = (draft.inputs[path[0]].ref or "").partition(".")[0]
+        return drafts.get(upstream), path[1:]
+    return draft, path
+
+
+def _engine(owner: Draft, path: tuple[str, ...]) -> EngineParams | None:
+    found = reduce(lambda value, name: getattr(value, name, None), path, owner.params)
+    return found if isinstance(found, EngineParams) else None

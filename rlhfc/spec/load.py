@@ -1,0 +1,188 @@
+"""From the text of a spec to a pipeline that is right in itself, or to everything wrong with it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError, create_model
+
+from rlhfc.compile.action import LoadedKind
+from rlhfc.compile.kinds import load_kinds
+from rlhfc.errors import Diagnostic, UserError, did_you_mean, listing
+from rlhfc.kind import InputModel, SpecModel, StageParams
+from rlhfc.spec.engines import engine_faults
+from rlhfc.spec.inputs import walk_inputs
+from rlhfc.spec.messages import Subject, explain, shown
+from rlhfc.spec.model import STAGE_NAME, Draft, PipelineSpec, SpecFile, StageSpec
+from rlhfc.spec.nodes import Node
+from rlhfc.spec.overrides import override
+from rlhfc.spec.parse import parse_file
+from rlhfc.spec.ports import connect, cycle_faults, in_order, port_faults
+
+__all__ = ["PipelineSpec", "StageSpec", "load_pipeline"]
+
+
+def load_pipeline(path: Path, overrides: Sequence[str] = ()) -> PipelineSpec:
+    """Load, check and connect a spec.
+
+    Args:
+        path: the YAML file.
+        overrides: ``stage.field.sub=value`` each, the value in YAML, later ones over earlier ones.
+
+    Raises:
+        UserError: with every mistake that could be found, in the order of the file.
+    """
+    root = override(parse_file(path), overrides)
+    faults: list[Diagnostic] = []
+    top = _top_level(root, faults)
+    drafts = _drafts(root, _kinds(root, path.parent, faults), faults)
+    graph = connect(drafts)
+    faults.extend(port_faults(drafts))
+    faults.extend(cycle_faults(drafts, graph))
+    faults.extend(engine_faults(drafts))
+    if faults or top is None:
+        raise UserError(sorted(dict.fromkeys(faults), key=_position))
+    ordered = in_order(graph)
+    stages = {name: stage for name in ordered if (stage := _stage(drafts[name])) is not None}
+    return PipelineSpec(top.name or path.stem, path.absolute(), stages, graph, top.description)
+
+
+def _top_level(root: Node, faults: list[Diagnostic]) -> SpecFile | None:
+    """The spec without the insides of its stages.
+
+    Raises:
+        UserError: the document is not a mapping, so that nothing else can be said of it.
+    """
+    if root.mapping is None:
+        hint = "begin with `schema: 1` and `stages:`"
+        raise UserError(Diagnostic("a spec is a mapping of `schema`, `stages` and so on", root.mark, hint))
+    try:
+        return SpecFile.model_validate(root.plain())
+    except ValidationError as error:
+        faults.extend(explain(error, Subject(SpecFile, root, "", "a spec")))
+        return None
+
+
+def _kinds(root: Node, base: Path, faults: list[Diagnostic]) -> Mapping[str, LoadedKind]:
+    """Registry of the built-in kinds and of those user folders that are right."""
+    listed = root.child("kinds")
+    kinds, folders = load_kinds([]), list[Path]()
+    for node in (listed.items or ()) if listed else ():
+        if not isinstance(node.data, str):
+            continue
+        try:
+            kinds = load_kinds([*folders, base / node.data])
+            folders.append(base / node.data)
+        except UserError as error:
+            faults.extend(replace(fault, mark=fault.mark or node.mark) for fault in error.diagnostics)
+    return kinds
+
+
+def _drafts(root: Node, kinds: Mapping[str, LoadedKind], faults: list[Diagnostic]) -> dict[str, Draft]:
+    listed = root.child("stages")
+    stages = {
+        name: node
+        for name, node in ((listed.mapping or {}) if listed else {}).items()
+        if node.mapping is not None
+    }
+    loaded = {name: _kind_of(name, node, kinds, faults) for name, node in stages.items()}
+    defaults = _defaults(root, loaded.values(), faults)
+    ports = {name: tuple(kind.kind.outputs) for name, kind in loaded.items() if kind is not None}
+    return {name: _draft(name, node, loaded[name], defaults, ports, faults) for name, node in stages.items()}
+
+
+def _kind_of(
+    name: str, node: Node, kinds: Mapping[str, LoadedKind], faults: list[Diagnostic]
+) -> LoadedKind | None:
+    """Kind of a stage, or None after saying why there is none."""
+    if not re.match(STAGE_NAME, name):
+        hint = "a letter, then letters, digits, `_` and `-`"
+        faults.append(Diagnostic(f"`{name}` cannot be the name of a stage", node.place(), hint))
+    named = node.child("kind")
+    if named is None:
+        faults.append(
+            Diagnostic(f"{name}: missing field `kind`", node.place(), f"kinds: {listing(list(kinds))}")
+        )
+        return None
+    if named.text not in kinds:
+        hint = did_you_mean(named.text, kinds, "kinds")
+        faults.append(Diagnostic(f"{name}.kind: there is no kind {shown(named)}", named.place(), hint))
+        return None
+    try:
+        return kinds[named.text]
+    except UserError as error:
+        faults.extend(error.diagnostics)
+        return None
+
+
+def _defaults(
+    root: Node, loaded: Iterable[LoadedKind | None], faults: list[Diagnostic]
+) -> Mapping[str, Node]:
+    """The spec's defaults; a name that no kind of the pipeline has is a mistake."""
+    node = root.child("defaults")
+    defaults = (node.mapping or {}) if node else {}
+    kinds = list(loaded)
+    fields = {field: None for kind in kinds if kind for field in kind.kind.params.model_fields}
+    # With a kind unknown, nobody can tell that a name is wrong.
+    for name, value in defaults.items() if None not in kinds else ():
+        if name not in fields:
+            hint = did_you_mean(name, fields, "fields")
+            faults.append(Diagnostic(f"defaults: no stage has a field `{name}`", value.key, hint))
+    return defaults
+
+
+def _draft(
+    name: str,
+    node: Node,
+    loaded: LoadedKind | None,
+    defaults: Mapping[str, Node],
+    ports: dict[str, tuple[str, ...]],
+    faults: list[Diagnostic],
+) -> Draft:
+    own = {field: value for field, value in (node.mapping or {}).items() if field != "kind"}
+    if loaded is None:
+        return Draft(name, replace(node, data=own), None, None, {})
+    model = loaded.kind.params
+    filled = {
+        field: value for field, value in defaults.items() if field in model.model_fields and field not in own
+    }
+    whole = replace(node, data={**filled, **own})
+    values = whole.plain()
+    defaulted = frozenset(filled)
+    try:
+        params: StageParams | None = model.model_validate(values)
+        inputs = dict(walk_inputs(params))
+    except ValidationError as error:
+        subject = Subject(model, whole, name, f"kind `{loaded.kind.name}`", ports, defaulted)
+        faults.extend(explain(error, subject))
+        params, inputs = None, _right_inputs(model, values)
+    return Draft(name, whole, loaded, params, inputs, defaulted)
+
+
+def _right_inputs(model: type[StageParams], values: dict[str, Any]) -> dict[str, InputModel]:
+    """Inputs under those fields that are right by themselves, so that they are checked all the same."""
+    inputs: dict[str, InputModel] = {}
+    for name, value in values.items():
+        info = model.model_fields.get(name)
+        if info is None:
+            continue
+        field: Any = (info.annotation, info)
+        alone = create_model("_Alone", __base__=SpecModel, **{name: field})
+        with suppress(ValidationError):
+            inputs.update(walk_inputs(alone.model_validate({name: value})))
+    return inputs
+
+
+def _stage(draft: Draft) -> StageSpec | None:
+    if draft.loaded is None or draft.params is None:
+        return None
+    return StageSpec(draft.name, draft.loaded, draft.params, draft.locate(()), draft.node)
+
+
+def _position(fault: Diagnostic) -> tuple[int, int]:
+    return (fault.mark.line, fault.mark.column) if fault.mark else (0, 0)

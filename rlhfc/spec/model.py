@@ -1,0 +1,105 @@
+"""The values that loading a spec goes through and ends in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import networkx
+from pydantic import Field
+
+from rlhfc.compile.action import LoadedKind
+from rlhfc.errors import Mark
+from rlhfc.kind import InputModel, SpecModel, StageParams
+from rlhfc.spec.nodes import Node
+
+STAGE_NAME = r"^[A-Za-z][A-Za-z0-9_-]*$"
+
+
+class SpecFile(SpecModel):
+    """The top level of a spec. What stands in a stage is checked against its kind."""
+
+    version: Literal[1] = Field(alias="schema", description="version of the spec's form")
+    name: str | None = Field(None, min_length=1, description="name of the pipeline; default: the file's stem")
+    description: str = Field("", description="free text, shown in the report")
+    kinds: list[str] = Field(
+        default_factory=list, description="folders, relative to the spec, whose sub-folders are stage kinds"
+    )
+    defaults: dict[str, Any] = Field(
+        default_factory=dict,
+        description="values for every stage whose kind has such a field and that does not set it",
+    )
+    stages: dict[str, dict[str, Any]] = Field(min_length=1, description="stages by name")
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A stage as far as it could be understood; the checks between stages work on drafts.
+
+    Attributes:
+        node: its fields without ``kind``, defaults filled in.
+        loaded: None when the kind is unknown.
+        params: None when a field is wrong; ``inputs`` then holds those that are right.
+        defaulted: fields whose value came from ``defaults``.
+    """
+
+    name: str
+    node: Node
+    loaded: LoadedKind | None
+    params: StageParams | None
+    inputs: Mapping[str, InputModel]
+    defaulted: frozenset[str] = frozenset()
+
+    def locate(self, path: tuple[str | int, ...]) -> Mark:
+        """Place of the value at ``path``, else of the nearest parent that is written out."""
+        return self.node.descend(path)[0].place()
+
+    def address(self, path: tuple[str | int, ...]) -> str:
+        """How a message calls the value at ``path``."""
+        owner = "defaults" if path and path[0] in self.defaulted else self.name
+        return ".".join((owner, *map(str, path)))
+
+
+@dataclass(frozen=True)
+class StageSpec:
+    """A stage of a valid spec.
+
+    Attributes:
+        mark: its name in the YAML.
+        node: its fields as written, defaults and overrides filled in.
+    """
+
+    name: str
+    loaded: LoadedKind
+    params: StageParams
+    mark: Mark
+    node: Node = field(repr=False, compare=False)
+
+    def locate(self, path: tuple[str | int, ...]) -> Mark:
+        """Place of the leaf at ``path``, else of the nearest parent present in the YAML.
+
+        The steps of an input's address (``"sources.0.data".split(".")``) may be given as they are.
+        """
+        return self.node.descend(path)[0].place()
+
+
+@dataclass(frozen=True)
+class PipelineSpec:
+    """A valid spec.
+
+    Attributes:
+        name: of the pipeline.
+        path: of the spec, absolute.
+        stages: in topological order, ties in the order of the spec.
+        graph: stage names; an edge leads from a stage to one that reads it, its ``addresses`` are
+            the inputs that do.
+        description: free text.
+    """
+
+    name: str
+    path: Path
+    stages: Mapping[str, StageSpec]
+    graph: networkx.DiGraph[str] = field(repr=False, compare=False)
+    description: str = ""

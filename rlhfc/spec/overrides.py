@@ -1,0 +1,82 @@
+"""``--set stage.field.sub=value``: values of the command line over those of the spec."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from rlhfc.errors import Diagnostic, Mark, UserError, did_you_mean
+from rlhfc.spec.nodes import Node
+from rlhfc.spec.parse import parse_text
+
+OPTION = Path("--set")
+
+
+def override(root: Node, overrides: Sequence[str]) -> Node:
+    """The spec with each override put in its place, later ones over earlier ones.
+
+    Raises:
+        UserError: an override is not ``stage.field=value``, its value is not YAML, or it leads
+            nowhere. Whether the field exists and accepts the value is checked with the rest.
+    """
+    faults: list[Diagnostic] = []
+    for argument in overrides:
+        try:
+            root = _put(root, argument)
+        except UserError as error:
+            faults.extend(error.diagnostics)
+    if faults:
+        raise UserError(faults)
+    return root
+
+
+def _put(root: Node, argument: str) -> Node:
+    address, equals, text = argument.partition("=")
+    path = tuple(address.split("."))
+    whole = Mark(OPTION, 0, 1, len(argument), argument)
+    if not equals or len(path) < 2 or not all(path):
+        raise UserError(
+            Diagnostic("not of the form `stage.field=value`", whole, "for example `ppo.kl_coef=0.05`")
+        )
+    stages = root.child("stages")
+    known = stages.mapping if stages is not None else None
+    if known is not None and path[0] not in known:
+        mark = Mark(OPTION, 0, 1, len(path[0]), argument)
+        raise UserError(
+            Diagnostic(f"there is no stage `{path[0]}`", mark, did_you_mean(path[0], known, "stages"))
+        )
+    value = replace(_value(text, argument), key=Mark(OPTION, 0, 1, len(address), argument))
+    try:
+        return root.put(("stages", *path), value)
+    except LookupError as error:
+        steps = error.args[0]
+        parent = ".".join(("stages", *path)[1:steps])
+        message = f"`{parent}` has no `{('stages', *path)[steps]}`"
+        raise UserError(Diagnostic(message, whole)) from None
+
+
+def _value(text: str, argument: str) -> Node:
+    """The YAML after the equals sign, with its marks where they stand in the whole argument."""
+    columns = len(argument) - len(text)
+    if not text:
+        return Node(None, Mark(OPTION, 0, columns + 1, 1, argument))
+    try:
+        return _moved(parse_text(text, OPTION, argument=True), columns, argument)
+    except UserError as error:
+        moved = (replace(fault, mark=_shifted(fault.mark, columns, argument)) for fault in error.diagnostics)
+        raise UserError(moved) from None
+
+
+def _moved(node: Node, columns: int, argument: str) -> Node:
+    data = node.data
+    if node.mapping is not None:
+        data = {name: _moved(child, columns, argument) for name, child in node.mapping.items()}
+    elif node.items is not None:
+        data = [_moved(child, columns, argument) for child in node.items]
+    mark = _shifted(node.mark, columns, argument) or node.mark
+    return replace(node, data=data, mark=mark, key=_shifted(node.key, columns, argument))
+
+
+def _shifted(mark: Mark | None, columns: int, argument: str) -> Mark | None:
+    return replace(mark, column=mark.column + columns, text=argument) if mark else None
