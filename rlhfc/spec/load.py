@@ -101,8 +101,8 @@ def _kind_of(
 ) -> LoadedKind | None:
     """Kind of a stage, or None after saying why there is none."""
     if not re.match(STAGE_NAME, name):
-        hint = "a letter, then letters, digits, `_` and `-`"
-        faults.append(Diagnostic(f"`{name}` cannot be the name of a stage", node.place(), hint))
+        rule = "a letter, then letters, digits, `_` and `-`"
+        faults.append(Diagnostic(f"`{name}` cannot be the name of a stage", node.place(), rule))
     named = node.child("kind")
     if named is None:
         faults.append(
