@@ -34,6 +34,9 @@ class PpoParams(StageParams):
     )
     ppo_epochs: int = semantic(1, ge=1, description="passes over each rollout")
     micro_batch_size: int | None = numeric(None, ge=1, description="responses a forward sees on one rank")
+    generation_batch_size: int | None = numeric(
+        None, ge=1, description="responses drawn at a time on one rank; default: the rank's whole share"
+    )
     sampling: Sampling = semantic(default_factory=Sampling)
     actor_learning_rate: float = semantic(9.65e-6, gt=0)
     critic_learning_rate: float = semantic(5e-6, gt=0)

@@ -1,0 +1,144 @@
+"""Content digests of local files and folders, with a disposable stat cache."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+from rlhfc.compile.normalise import normalised_digest
+from rlhfc.errors import Diagnostic, UserError
+from rlhfc.store.digest import TreeEntry, file_digest, tree_digest
+
+CACHE_FORMAT = 1
+# A file that was written this close to its hashing may be written again within the same time stamp.
+RACY_NS = 2_000_000_000
+Stamp = tuple[int, int, int, int]
+
+
+class Digester(Protocol):
+    """Digests of what is on disk."""
+
+    def file(self, path: Path) -> str:
+        """Blob digest of one file's bytes.
+
+        Raises:
+            UserError: the file cannot be read, or changes meanwhile.
+        """
+
+    def folder(self, path: Path) -> str:
+        """Tree digest of a folder; names that begin with a dot are ignored.
+
+        Raises:
+            UserError: a file in it cannot be read or changes meanwhile, or there is none.
+        """
+
+    def source(self, path: Path) -> str:
+        """Digest of Python source without its comments, docstrings and blank lines.
+
+        Raises:
+            UserError: the file cannot be read, or is not Python.
+        """
+
+
+class CachedDigester:
+    """Reads a file again only when size, times or inode have changed since it was hashed."""
+
+    def __init__(self, cache: Path | None = None, clock: Callable[[], int] = time.time_ns) -> None:
+        """Take the file to keep the cache in (None for none) and a clock in nanoseconds."""
+        self._cache = cache
+        self._clock = clock
+        self._entries = _read_cache(cache)
+        self._changed = False
+
+    def file(self, path: Path) -> str:
+        """See :class:`Digester`."""
+        return self._digest("blob", path, file_digest)
+
+    def source(self, path: Path) -> str:
+        """See :class:`Digester`."""
+        return self._digest("source", path, normalised_digest)
+
+    def folder(self, path: Path) -> str:
+        """See :class:`Digester`."""
+        with _as_user_error(path):
+            names = sorted(_files_below(path, "", ()))
+        if not names:
+            raise UserError(Diagnostic(f"folder `{path}` holds no file"))
+        return tree_digest(
+            TreeEntry(name, (path / name).stat().st_size, self.file(path / name)) for name in names
+        )
+
+    def save(self) -> None:
+        """Write the cache when its folder exists. A cache that cannot be written is no error."""
+        if self._cache is None or not self._changed or not self._cache.parent.is_dir():
+            return
+        draft = self._cache.with_name(f".{self._cache.name}.{os.getpid()}")
+        with contextlib.suppress(OSError):
+            draft.write_text(json.dumps({"format": CACHE_FORMAT, "entries": self._entries}))
+            draft.replace(self._cache)
+
+    def _digest(self, what: str, path: Path, compute: Callable[[Path], str]) -> str:
+        name = f"{what}:{path.absolute()}"
+        with _as_user_error(path):
+            stamp, seen = _stamp(path), self._clock()
+            known = self._entries.get(name)
+            if known is not None and tuple(known[:-1]) == stamp:
+                return str(known[-1])
+            digest = compute(path)
+            if _stamp(path) != stamp:
+                raise UserError(Diagnostic(f"file `{path}` changes while it is read", hint="wait and repeat"))
+        if max(stamp[1], stamp[2]) < seen - RACY_NS:
+            self._entries[name] = [*stamp, digest]
+            self._changed = True
+        return digest
+
+
+def _stamp(path: Path) -> Stamp:
+    """Size in bytes, both times in nanoseconds, inode."""
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+
+
+def _read_cache(cache: Path | None) -> dict[str, Any]:
+    """The entries; none when the file is missing, damaged or of another format."""
+    if cache is None:
+        return {}
+    try:
+        content = json.loads(cache.read_bytes())
+        entries = content["entries"] if content["format"] == CACHE_FORMAT else {}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    if not isinstance(entries, dict):
+        return {}
+    return {name: entry for name, entry in entries.items() if isinstance(entry, list) and len(entry) == 5}
+
+
+def _files_below(folder: Path, prefix: str, above: tuple[tuple[int, int], ...]) -> Iterator[str]:
+    """Relative POSIX paths of the files, links followed; ``above`` breaks cycles of linked folders."""
+    status = folder.stat()
+    here = (status.st_dev, status.st_ino)
+    if here in above:
+        return
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith(".") or entry.name == "__pycache__":
+                continue
+            if entry.is_dir():
+                yield from _files_below(Path(entry.path), f"{prefix}{entry.name}/", (*above, here))
+            elif entry.is_file():
+                yield f"{prefix}{entry.name}"
+            elif entry.is_symlink():
+                Path(entry.path).stat()  # a link to nowhere is a file that is missing
+
+
+@contextlib.contextmanager
+def _as_user_error(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(Diagnostic(f"cannot read `{error.filename or path}`: {error.strerror}")) from error

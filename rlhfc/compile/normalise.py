@@ -1,0 +1,119 @@
+"""Python source reduced to what runs: no comments, docstrings, blank lines or trailing white space.
+
+The text stays text: a dump of the syntax tree or of the tokens differs between Python versions.
+"""
+
+from __future__ import annotations
+
+import ast
+import io
+import tokenize
+from pathlib import Path
+
+from rlhfc.errors import Diagnostic, Mark, UserError
+from rlhfc.store.digest import bytes_digest
+
+# Python 3.12 splits f-strings, 3.14 t-strings, into tokens; before, they are one STRING.
+OPENING = {getattr(tokenize, name, -1) for name in ("FSTRING_START", "TSTRING_START")} - {-1}
+CLOSING = {getattr(tokenize, name, -1) for name in ("FSTRING_END", "TSTRING_END")} - {-1}
+Position = tuple[int, int]
+Span = tuple[Position, Position]
+
+
+def normalised_digest(path: Path) -> str:
+    """Digest of a source file after :func:`normalise`.
+
+    Raises:
+        UserError: it is not Python.
+        OSError: it cannot be read.
+    """
+    try:
+        with tokenize.open(path) as stream:
+            text = stream.read()
+        return bytes_digest(normalise(text).encode())
+    except (SyntaxError, ValueError) as error:
+        line = getattr(error, "lineno", None) or 1
+        message = f"not valid Python: {getattr(error, 'msg', error)}"
+        raise UserError(Diagnostic(message, Mark(path, line, getattr(error, "offset", None) or 1))) from error
+
+
+def normalise(text: str) -> str:
+    """Source without comments, docstrings, blank lines and trailing white space; strings untouched.
+
+    Raises:
+        SyntaxError: ``text`` is not Python.
+    """
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    lines = text.split("\n")
+    docstrings = _docstrings(text, lines)
+    strings, comments = _strings_and_comments(text)
+    for start, end in sorted([*_outside(docstrings, comments), *docstrings], reverse=True):
+        _cut(lines, start, end)
+    inside = {
+        line
+        for (first, _), (last, _) in _outside(docstrings, strings)
+        for line in range(first, last)
+    }
+    kept = [
+        line if number in inside else line.rstrip()
+        for number, line in enumerate(lines, 1)
+        if number in inside or line.strip()
+    ]
+    return "\n".join(kept)
+
+
+def _strings_and_comments(text: str) -> tuple[list[Span], list[Span]]:
+    """Where each string and each comment outside of strings lies."""
+    strings: list[Span] = []
+    comments: list[Span] = []
+    opened: list[Position] = []
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type in OPENING:
+            opened.append(token.start)
+        elif token.type in CLOSING:
+            strings.append((opened.pop(), token.end))
+        elif token.type == tokenize.STRING:
+            strings.append((token.start, token.end))
+        elif token.type == tokenize.COMMENT and not opened:
+            comments.append((token.start, token.end))
+    return strings, comments
+
+
+def _outside(docstrings: list[Span], spans: list[Span]) -> list[Span]:
+    """The spans that are no part of a docstring."""
+    return [
+        span for span in spans if not any(start <= span[0] and span[1] <= end for start, end in docstrings)
+    ]
+
+
+def _docstrings(text: str, lines: list[str]) -> list[Span]:
+    """Where the docstring of the module and of each class and function lies."""
+    spans = []
+    for node in ast.walk(ast.parse(text)):
+        if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        if ast.get_docstring(node, clean=False) is None:
+            continue
+        first = node.body[0]
+        assert first.end_lineno is not None and first.end_col_offset is not None
+        start = (first.lineno, _character(lines[first.lineno - 1], first.col_offset))
+        spans.append((start, (first.end_lineno, _character(lines[first.end_lineno - 1], first.end_col_offset))))
+    return spans
+
+
+def _character(line: str, offset: int) -> int:
+    """The syntax tree counts UTF-8 bytes, we count characters."""
+    return len(line.encode()[:offset].decode())
+
+
+def _cut(lines: list[str], start: Position, end: Position) -> None:
+    """Remove a span, leaving its lines in place, so that later spans keep their positions."""
+    (first, from_column), (last, to_column) = start, end
+    if first == last:
+        line = lines[first - 1]
+        lines[first - 1] = line[:from_column] + line[to_column:]
+        return
+    lines[first - 1] = lines[first - 1][:from_column]
+    lines[last - 1] = lines[last - 1][to_column:]
+    for number in range(first, last - 1):
+        lines[number] = ""

@@ -1,0 +1,49 @@
+"""Every environment variable that rlhfc reads, with its meaning; nothing else reads the environment.
+
+Values that a launch *sets* for its ranks are in :func:`rlhfc.compile.render.launch_environment`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+VARIABLES = {
+    "RLHFC_MIRROR": "TOML file whose table `[mirror]` maps hub ids to local copies",
+    "XDG_CONFIG_HOME": "where `rlhfc/config.toml` lies; default `~/.config`",
+    "XDG_CACHE_HOME": "where the Hugging Face cache lies when no variable below says so; default `~/.cache`",
+    "HF_HOME": "Hugging Face's folder; its cache is `hub` inside it",
+    "HF_HUB_CACHE": "Hugging Face's cache of models and data sets",
+    "CUDA_VISIBLE_DEVICES": "which of the machine's GPUs may be used",
+}
+
+
+@dataclass(frozen=True)
+class Environment:
+    """The variables of :data:`VARIABLES` as values; an empty one counts as unset, but for the GPUs."""
+
+    mirror_file: Path | None
+    user_configuration: Path
+    hub_cache: Path
+    visible_gpus: str | None
+
+
+def read_environment(variables: Mapping[str, str] = os.environ) -> Environment:
+    """Read the environment once."""
+    home = Path.home()
+    config_home = _path(variables, "XDG_CONFIG_HOME") or home / ".config"
+    cache_home = _path(variables, "XDG_CACHE_HOME") or home / ".cache"
+    hub_home = _path(variables, "HF_HOME") or cache_home / "huggingface"
+    return Environment(
+        mirror_file=_path(variables, "RLHFC_MIRROR"),
+        user_configuration=config_home / "rlhfc" / "config.toml",
+        hub_cache=_path(variables, "HF_HUB_CACHE") or hub_home / "hub",
+        visible_gpus=variables.get("CUDA_VISIBLE_DEVICES"),
+    )
+
+
+def _path(variables: Mapping[str, str], name: str) -> Path | None:
+    value = variables.get(name)
+    return Path(value).expanduser() if value else None

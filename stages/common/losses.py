@@ -1,0 +1,52 @@
+"""Losses of SFT and the reward model: pure functions of tensors, one equation each.
+
+B rows, L positions, V tokens of the vocabulary. All reductions are in fp32.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+
+def token_log_probs(logits: torch.Tensor, tokens: torch.Tensor, temperature: float = 1.0) -> torch.Tensor:
+    """log softmax(logits / temperature) at ``tokens``, in fp32.
+
+    Args:
+        logits: (B, L, V), any floating type.
+        tokens: (B, L) ids.
+        temperature: the one that sampling used; otherwise ratios are of another policy.
+
+    Returns:
+        (B, L) fp32.
+    """
+    scaled = logits.float() / temperature
+    return scaled.gather(-1, tokens.unsqueeze(-1)).squeeze(-1) - scaled.logsumexp(-1)
+
+
+def summed_cross_entropy(logits: torch.Tensor, tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """−Σ mask · log p(token): the caller divides by the tokens of the global batch.
+
+    Dividing by the tokens of a micro-batch instead would weigh rows by how they were cut into
+    micro-batches (transformers#34191).
+
+    Args:
+        logits: (B, L, V); position t predicts ``tokens[:, t]``.
+        tokens: (B, L) ids.
+        mask: (B, L) bool, True where a token is learnt.
+    """
+    return -(token_log_probs(logits, tokens) * mask).sum()
+
+
+def summed_preference_loss(
+    chosen: torch.Tensor, rejected: torch.Tensor, centering: float = 0.0
+) -> torch.Tensor:
+    """−Σ log σ(chosen − rejected) + centering · Σ (chosen + rejected)² (Bradley-Terry; Eisenstein et al. 2023).
+
+    Args:
+        chosen: (B,) fp32 scores at the last real token.
+        rejected: (B,) likewise.
+        centering: weight of the second term; it leaves differences free and pulls the mean to 0.
+    """
+    loss = -F.logsigmoid(chosen - rejected).sum()
+    return loss + centering * ((chosen + rejected) ** 2).sum() if centering else loss

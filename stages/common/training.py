@@ -1,0 +1,158 @@
+"""The loop that sft and reward share: batches, steps, evaluations, checkpoints, stop requests."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from rlhfc.kind import TrainParams
+
+from . import checkpoints
+from .engines import Optimisation, gradient_norm, learning_rate
+from .job import Batch, Interrupted, Job, StageError
+from .metrics import Metrics
+from .ranks import Ranks
+from .rows import RowOrder, by_length, count_steps
+from .tokenfiles import TokenFile
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What a stage learns.
+
+    Attributes:
+        weigh: weight of one row in the mean of a batch, from its segment lengths: tokens that are
+            learnt, or 1 for a pair.
+        loss: summed loss of a micro-batch of row numbers.
+        evaluate: figures over the evaluation rows; called on every rank.
+    """
+
+    weigh: Callable[[int], float]
+    loss: Callable[[Sequence[int]], torch.Tensor]
+    evaluate: Callable[[], dict[str, float]]
+
+
+def in_step(batches: Sequence[list[int]], ranks: Ranks) -> Iterator[tuple[list[int], bool]]:
+    """This rank's micro-batches, and dummies until the rank with the most is done.
+
+    Under ZeRO 3 every forward needs every rank. A dummy is row 0 and does not count (False).
+    """
+    longest = ranks.max(len(batches))
+    for place in range(longest):
+        yield (batches[place], True) if place < len(batches) else ([0], False)
+
+
+def plan_steps(params: TrainParams, batch: Batch, rows: int) -> int:
+    """Optimiser steps of the whole stage.
+
+    Raises:
+        StageError: there are fewer rows than one global batch holds.
+    """
+    if rows < batch.whole:
+        raise StageError(
+            f"{rows} training rows do not fill one global batch of {batch.whole}",
+            f"set global_batch_size to {max(1, rows)} or less, or give this part more rows",
+        )
+    return count_steps(rows, params.epochs, batch.whole, params.max_steps)
+
+
+def optimisation(params: TrainParams, total: int) -> Optimisation:
+    """The optimiser's settings from the stage's parameters."""
+    return Optimisation(
+        learning_rate=params.learning_rate,
+        weight_decay=params.weight_decay,
+        betas=(params.betas[0], params.betas[1]),
+        schedule=params.schedule,
+        warmup_steps=params.warmup_steps,
+        total_steps=total,
+    )
+
+
+class Trainer:
+    """Runs an objective to its last step, from the newest checkpoint if there is one."""
+
+    def __init__(self, job: Job[Any], ranks: Ranks, engine: Any, rows: TokenFile, objective: Objective) -> None:
+        assert job.batch is not None
+        self.job, self.ranks, self.engine, self.objective = job, ranks, engine, objective
+        self.batch: Batch = job.batch
+        self.params: TrainParams = job.params
+        self.total = plan_steps(self.params, self.batch, len(rows))
+        self.lengths = rows.lengths()
+        self.order = RowOrder(len(rows), self.params.seed)
+
+    def run(self) -> dict[str, float]:
+        """Train; returns the last evaluation.
+
+        Raises:
+            Interrupted: the stop file appeared; a checkpoint is saved.
+        """
+        root = self.job.paths["checkpoints"]
+        resumed = checkpoints.load_newest(root, {"train": self.engine}, self.ranks)
+        done = resumed[0] if resumed else 0
+        metrics = Metrics(self.job.paths["metrics"] if self.ranks.first else None, resumed_at=done)
+        if not done:
+            self._evaluate(metrics, 0)
+        started, first = time.monotonic(), done
+        for step in range(done + 1, self.total + 1):
+            loss = self._step(step - 1)
+            if step % self.params.log_every == 0 or step == self.total:
+                speed = (step - first) * self.batch.whole / (time.monotonic() - started)
+                metrics.write(
+                    step=step,
+                    total=self.total,
+                    phase="train",
+                    loss=loss,
+                    learning_rate=learning_rate(self.engine),
+                    gradient_norm=gradient_norm(self.engine),
+                    samples_per_second=speed,
+                )
+            if step == self.total:
+                break
+            if self.params.eval_every and step % self.params.eval_every == 0:
+                self._evaluate(metrics, step)
+            self._maybe_checkpoint(step)
+        return self._evaluate(metrics, self.total)
+
+    def _step(self, index: int) -> float:
+        """One optimiser step; returns the mean loss of the global batch."""
+        rows = self.order.batch(index, self.batch.whole)
+        weight = sum(self.objective.weigh(row) for row in rows)
+        mine = [rows[place] for place in self.ranks.share(len(rows))]
+        summed = 0.0
+        self.engine.train()
+        micros = by_length(mine, self.lengths, self.batch.micro)
+        for place, micro in enumerate(micros):
+            self.engine.set_gradient_accumulation_boundary(place == len(micros) - 1)
+            loss = self.objective.loss(micro)
+            # Gradients are averaged over ranks; the mean is over the weight of the whole global batch.
+            self.engine.backward(loss * (self.ranks.world / weight), scale_wrt_gas=False)
+            self.engine.step()
+            summed += float(loss.detach())
+        total = self.ranks.sum(torch.tensor(summed, dtype=torch.float64, device=self.ranks.device))
+        return float(total) / weight
+
+    def _evaluate(self, metrics: Metrics, step: int) -> dict[str, float]:
+        self.engine.eval()
+        with torch.no_grad():
+            figures = self.objective.evaluate()
+        metrics.write(step=step, total=self.total, phase="eval", **figures)
+        return figures
+
+    def _maybe_checkpoint(self, step: int) -> None:
+        stop = self.ranks.stop_requested(self.job.paths["stop_file"])
+        if stop or step % self.params.checkpoint_every == 0:
+            checkpoints.save(
+                self.job.paths["checkpoints"],
+                step,
+                self.total,
+                {"train": self.engine},
+                {},
+                self.ranks,
+                self.params.keep_checkpoints,
+            )
+        if stop:
+            raise Interrupted

@@ -1,0 +1,159 @@
+"""From experience to optimiser steps: rewards, advantages, minibatches, both losses."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from . import rl
+from .engines import gradient_norm
+from .experience import Padded, Row, pad_pairs, response_values
+from .four_models import FourModels
+from .job import StageError
+from .modules import response_log_probs
+from .ranks import Ranks
+from .rows import by_length
+
+
+@dataclass(frozen=True)
+class Rules:
+    """The constants of PPO; see the fields of the same names in ``stages/ppo/kind.py``."""
+
+    kl_coef: float = 0.1
+    gamma: float = 1.0
+    gae_lambda: float = 0.95
+    policy_clip: float = 0.2
+    value_clip: float = 0.2
+    reward_clip: float = 5.0
+    missing_eos_penalty: float = 0.0
+    whiten_advantages: bool = True
+    temperature: float = 1.0
+    score_mean: float = 0.0
+    score_deviation: float = 1.0
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What the update aims at: (B, T) tensors on the CPU, right-padded, rows in the experience's order."""
+
+    mask: torch.Tensor
+    log_probs: torch.Tensor
+    values: torch.Tensor
+    advantages: torch.Tensor
+    returns: torch.Tensor
+    rewards: torch.Tensor
+    scores: torch.Tensor
+    kl: torch.Tensor
+
+
+def _stack(parts: Sequence[np.ndarray], width: int) -> torch.Tensor:
+    stacked = np.zeros((len(parts), width), dtype=np.float32)
+    for place, part in enumerate(parts):
+        stacked[place, : len(part)] = part
+    return torch.from_numpy(stacked)
+
+
+def aim(rows: Sequence[Row], rules: Rules) -> Targets:
+    """Normalise scores, add the KL penalty, and estimate advantages over the whole global batch."""
+    lengths = torch.tensor([len(row.response) for row in rows])
+    width = int(lengths.max())
+    mask = torch.arange(width)[None, :] < lengths[:, None]
+    log_probs = _stack([row.log_probs for row in rows], width)
+    kl = rl.kl_k1(log_probs, _stack([row.reference for row in rows], width)) * mask
+    values = _stack([row.values for row in rows], width)
+    scores = torch.tensor([row.score for row in rows])
+    scores = (scores - rules.score_mean) / rules.score_deviation
+    cut_off = torch.tensor([not row.stopped for row in rows])
+    scores = scores - rules.missing_eos_penalty * cut_off
+    rewards = rl.shaped_rewards(scores, kl, mask, kl_coef=rules.kl_coef, reward_clip=rules.reward_clip)
+    advantages, returns = rl.advantages_and_returns(
+        rewards, values, mask, gamma=rules.gamma, lam=rules.gae_lambda
+    )
+    if rules.whiten_advantages:
+        advantages = rl.whiten(advantages, mask)
+    return Targets(mask, log_probs, values, advantages, returns, rewards, scores, kl)
+
+
+class Updater:
+    """Optimiser steps of actor and critic over one experience."""
+
+    def __init__(self, models: FourModels, rules: Rules, ranks: Ranks, *, micro: int, filler: int) -> None:
+        self.models, self.rules, self.ranks = models, rules, ranks
+        self.micro, self.filler = micro, filler
+
+    def minibatch(self, rows: Sequence[Row], targets: Targets, chosen: Sequence[int]) -> dict[str, float]:
+        """One step of each engine on the rows ``chosen``; the figures are those of the whole minibatch.
+
+        Raises:
+            StageError: a loss is not finite, on any rank.
+        """
+        tokens = float(targets.mask[list(chosen)].sum())
+        mine = [chosen[place] for place in self.ranks.share(len(chosen))]
+        lengths = np.array([len(row.prompt) + len(row.response) for row in rows])
+        micros = by_length(mine, lengths, self.micro)
+        totals = torch.zeros(5, dtype=torch.float64, device=self.ranks.device)
+        for place, micro in enumerate(micros):
+            last = place == len(micros) - 1
+            batch = pad_pairs(
+                [rows[row].prompt for row in micro],
+                [rows[row].response for row in micro],
+                self.filler,
+                self.ranks.device,
+            )
+            actor, approximate_kl = self._actor(batch, targets, micro, tokens, last)
+            critic = self._critic(batch, targets, micro, tokens, last)
+            figures = [actor.summed, critic.summed, actor.clipped, critic.clipped, approximate_kl]
+            totals += torch.tensor([float(figure.detach()) for figure in figures], device=self.ranks.device)
+        names = ("actor_loss", "critic_loss", "policy_clip_share", "value_clip_share", "update_kl")
+        figures_by_name = dict(zip(names, (self.ranks.sum(totals) / tokens).tolist(), strict=True))
+        self._refuse_infinite(figures_by_name)
+        figures_by_name["actor_gradient_norm"] = gradient_norm(self.models.actor)
+        figures_by_name["critic_gradient_norm"] = gradient_norm(self.models.critic)
+        return figures_by_name
+
+    def _actor(
+        self, batch: Padded, targets: Targets, micro: list[int], tokens: float, last: bool
+    ) -> tuple[rl.Loss, torch.Tensor]:
+        engine, width = self.models.actor, batch.responses.shape[1]
+        old, advantages, mask = self._cut(width, micro, targets.log_probs, targets.advantages, targets.mask)
+        log_probs, _ = response_log_probs(
+            engine, batch.ids, batch.mask, batch.starts, batch.responses, self.rules.temperature
+        )
+        loss = rl.policy_loss(log_probs, old, advantages, mask, clip=self.rules.policy_clip)
+        self._descend(engine, loss.summed, tokens, last)
+        return loss, (rl.kl_k3(log_probs.detach(), old) * mask).sum()
+
+    def _critic(self, batch: Padded, targets: Targets, micro: list[int], tokens: float, last: bool) -> rl.Loss:
+        engine, width = self.models.critic, batch.responses.shape[1]
+        old, returns, mask = self._cut(width, micro, targets.values, targets.returns, targets.mask)
+        loss = rl.value_loss(response_values(engine, batch), old, returns, mask, clip=self.rules.value_clip)
+        self._descend(engine, loss.summed, tokens, last)
+        return loss
+
+    def _cut(self, width: int, micro: list[int], *parts: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return tuple(part[micro, :width].to(self.ranks.device) for part in parts)
+
+    def _descend(self, engine: object, summed: torch.Tensor, tokens: float, last: bool) -> None:
+        engine.set_gradient_accumulation_boundary(last)  # type: ignore[attr-defined]
+        # Gradients are averaged over ranks; the mean is over the tokens of the whole minibatch.
+        engine.backward(summed * (self.ranks.world / tokens), scale_wrt_gas=False)  # type: ignore[attr-defined]
+        engine.step()  # type: ignore[attr-defined]
+
+    @staticmethod
+    def _refuse_infinite(figures: dict[str, float]) -> None:
+        wrong = [name for name, value in figures.items() if not math.isfinite(value)]
+        if wrong:
+            raise StageError(
+                f"{', '.join(wrong)} became infinite or not a number",
+                "lower the learning rate of that model, or use bf16 or fp32; the last checkpoint is kept",
+            )
+
+
+def minibatches(rows: int, size: int, *, seed: int, step: int, ppo_epoch: int) -> list[list[int]]:
+    """A shuffle of the experience of ``step``, cut into minibatches; each row once."""
+    order = np.random.Generator(np.random.Philox(key=[seed, step], counter=ppo_epoch)).permutation(rows)
+    return [order[start : start + size].tolist() for start in range(0, rows, size)]

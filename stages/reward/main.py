@@ -1,0 +1,109 @@
+"""Bradley-Terry reward model on preference pairs.
+
+Where this departs from DeepSpeed-Chat's step 2:
+
+* a response's score is read at its last real token, found by its length, never by searching for pad;
+* the loss compares those two scores only (upstream ranks every token from the first difference to the
+  longer end, padding included);
+* saved as a sequence classifier with one label, which other tools load.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from ..common.engines import trainable_engine
+from ..common.job import InputPath, Job, run_stage
+from ..common.losses import summed_preference_loss
+from ..common.models import add_lora, load_reward_model, save_model
+from ..common.modules import Scorer
+from ..common.ranks import Ranks, start_ranks
+from ..common.rows import by_length, pad_right
+from ..common.statistics import wilson_interval
+from ..common.tokenfiles import TokenFile
+from ..common.tokenizers import filler_id, load_tokenizer, save_tokenizer
+from ..common.training import Objective, Trainer, in_step, optimisation, plan_steps
+from .kind import KIND, RewardParams
+
+
+class PairScores:
+    """Scores of both sides of pairs, chosen and rejected in one forward."""
+
+    def __init__(self, scorer: torch.nn.Module, rows: TokenFile, filler: int, device: torch.device) -> None:
+        self.scorer, self.rows, self.filler, self.device = scorer, rows, filler, device
+
+    def __call__(self, rows: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
+        """(chosen, rejected) scores of these pairs, each (pairs,) fp32."""
+        pairs = [self.rows[row] for row in rows]
+        sides = [np.concatenate([prompt, chosen]) for prompt, chosen, _ in pairs]
+        sides += [np.concatenate([prompt, rejected]) for prompt, _, rejected in pairs]
+        batch = pad_right(sides, self.filler, self.device)
+        scores = self.scorer(batch.ids, batch.mask).gather(1, (batch.lengths - 1).unsqueeze(1)).squeeze(1)
+        return scores[: len(pairs)], scores[len(pairs) :]
+
+
+def accuracy(pairs: PairScores, ranks: Ranks, micro: int, centering: float) -> dict[str, float]:
+    """Share of evaluation pairs whose chosen side scores higher (a tie counts half), loss, mean scores."""
+    totals = torch.zeros(5, dtype=torch.float64, device=ranks.device)
+    batches = by_length(list(ranks.share(len(pairs.rows))), pairs.rows.lengths(), micro)
+    for rows, counts in in_step(batches, ranks):
+        chosen, rejected = pairs(rows)
+        if counts:
+            better = (chosen > rejected).sum() + 0.5 * (chosen == rejected).sum()
+            loss = summed_preference_loss(chosen, rejected, centering)
+            figures = [better, loss, chosen.sum(), rejected.sum(), len(chosen)]
+            totals += torch.tensor([float(figure) for figure in figures], device=ranks.device)
+    better, loss, chosen, rejected, count = ranks.sum(totals).tolist()
+    count = max(count, 1.0)
+    low, high = wilson_interval(better, count)
+    return {
+        "eval_accuracy": better / count,
+        "eval_accuracy_low": low,
+        "eval_accuracy_high": high,
+        "eval_loss": loss / count,
+        "eval_chosen_score": chosen / count,
+        "eval_rejected_score": rejected / count,
+        "eval_pairs": count,
+    }
+
+
+def main(job: Job[RewardParams]) -> None:
+    """Train, evaluate, save."""
+    params, data = job.params, job.inputs["data"].path
+    ranks = start_ranks(threads=params.threads, seed=params.seed)
+    tokenizer = load_tokenizer(InputPath(data / "tokenizer"))
+    train, held_out = TokenFile(data, "train"), TokenFile(data, "eval")
+    assert job.batch is not None
+    total = plan_steps(params, job.batch, len(train))
+    config = job.deepspeed["train"]
+    torch.manual_seed(params.seed)  # the new head must be the same on every rank
+    model = load_reward_model(
+        job.inputs["model"], dtype=params.dtype, deepspeed_config=config, dropout=params.dropout, new_head=True
+    )
+    model.config.pad_token_id = filler_id(tokenizer)
+    if params.lora is not None:
+        add_lora(model, params.lora)
+    if params.gradient_checkpointing:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    engine = trainable_engine(Scorer(model), config, optimisation(params, total))
+    learnt = PairScores(engine, train, filler_id(tokenizer), ranks.device)
+    measured = PairScores(engine, held_out, filler_id(tokenizer), ranks.device)
+    micro = job.batch.micro
+    objective = Objective(
+        weigh=lambda _: 1.0,
+        loss=lambda rows: summed_preference_loss(*learnt(rows), params.centering),
+        evaluate=lambda: accuracy(measured, ranks, micro, params.centering),
+    )
+    figures = Trainer(job, ranks, engine, train, objective).run()
+    save_model(model, job.outputs["model"], first=ranks.first)
+    if ranks.first:
+        save_tokenizer(tokenizer, job.outputs["model"])
+        job.write_manifest(step=total, total=total, summary=figures)
+    ranks.barrier()
+
+
+if __name__ == "__main__":
+    run_stage(KIND, RewardParams, main)
