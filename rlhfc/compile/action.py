@@ -74,6 +74,7 @@ class Action:
         inputs: address (``model``, ``sources.0.data``) to where it comes from.
         settings: address to the action whose parameters it exposes (see ``Kind.exposes_settings``).
         device: what ``device: auto`` came to on this machine.
+        code: file to digest of what the stage runs (see ``rlhfc.compile.code``).
         line: where the stage starts in the spec.
     """
 
@@ -85,6 +86,7 @@ class Action:
     batch: Batch | None
     device: Literal["cpu", "gpu"]
     settings: Mapping[str, Action] = field(default_factory=dict)
+    code: Mapping[str, str] = field(default_factory=dict)
     line: int = 1
 
     @property

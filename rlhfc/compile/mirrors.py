@@ -94,7 +94,9 @@ def read_mirrors(options: Sequence[str], environment: Environment, folder: Path)
     for option in options:
         hub_id, equals, target = option.partition("=")
         if not equals or not target or not HUB_ID.match(hub_id):
-            raise UserError(Diagnostic(f"malformed `--mirror {option}`", hint="write `--mirror OWNER/NAME=TARGET`"))
+            raise UserError(
+                Diagnostic(f"malformed `--mirror {option}`", hint="write `--mirror OWNER/NAME=TARGET`")
+            )
         entries[hub_id] = Mirror(target, f"`--mirror {option}`", folder)
     return Mirrors(entries)
 
@@ -110,7 +112,12 @@ def _from_file(file: Path, said_by: str) -> dict[str, Mirror]:
         raise UserError(Diagnostic(f"not valid TOML: {error}", mark)) from error
     table = content.get("mirror", {})
     if not isinstance(table, dict):
-        raise UserError(Diagnostic(f"`mirror` in `{file}` is not a table", hint='write `[mirror]` and lines `"owner/name" = "target"`'))
+        raise UserError(
+            Diagnostic(
+                f"`mirror` in `{file}` is not a table",
+                hint='write `[mirror]` and lines `"owner/name" = "target"`',
+            )
+        )
     for hub_id, target in table.items():
         if not isinstance(target, str) or not HUB_ID.match(hub_id):
             raise UserError(

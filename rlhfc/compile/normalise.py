@@ -49,11 +49,7 @@ def normalise(text: str) -> str:
     strings, comments = _strings_and_comments(text)
     for start, end in sorted([*_outside(docstrings, comments), *docstrings], reverse=True):
         _cut(lines, start, end)
-    inside = {
-        line
-        for (first, _), (last, _) in _outside(docstrings, strings)
-        for line in range(first, last)
-    }
+    inside = {line for (first, _), (last, _) in _outside(docstrings, strings) for line in range(first, last)}
     kept = [
         line if number in inside else line.rstrip()
         for number, line in enumerate(lines, 1)
@@ -95,9 +91,9 @@ def _docstrings(text: str, lines: list[str]) -> list[Span]:
         if ast.get_docstring(node, clean=False) is None:
             continue
         first = node.body[0]
-        assert first.end_lineno is not None and first.end_col_offset is not None
+        last, column = first.end_lineno or first.lineno, first.end_col_offset or 0
         start = (first.lineno, _character(lines[first.lineno - 1], first.col_offset))
-        spans.append((start, (first.end_lineno, _character(lines[first.end_lineno - 1], first.end_col_offset))))
+        spans.append((start, (last, _character(lines[last - 1], column))))
     return spans
 
 

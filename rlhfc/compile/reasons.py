@@ -28,9 +28,7 @@ class ReasonCode(StrEnum):
     FORCED = "forced"
 
 
-PENDING = frozenset(
-    {ReasonCode.UPSTREAM_PENDING, ReasonCode.SOURCE_UNRESOLVED, ReasonCode.LIBRARY_MISSING}
-)
+PENDING = frozenset({ReasonCode.UPSTREAM_PENDING, ReasonCode.SOURCE_UNRESOLVED, ReasonCode.LIBRARY_MISSING})
 """Codes that leave a key undecided."""
 
 

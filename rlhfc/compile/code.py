@@ -1,0 +1,141 @@
+"""Digests of the code that a stage runs: what its ``main.py`` reaches by imports, and its own data files."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import tokenize
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from rlhfc.compile.action import LoadedKind
+from rlhfc.compile.digests import Digester
+from rlhfc.errors import Diagnostic, UserError
+
+BUILT_IN = "rlhfc.stages"
+# Parameters and ports reach the key as values, templates as the masked command.
+NOT_CODE = frozenset({"kind.py", "launch.argv.j2"})
+
+
+@dataclass(frozen=True)
+class Root:
+    """A folder of importable code: ``package`` is its dotted name, ``shown`` its name in a key."""
+
+    package: str
+    folder: Path
+    shown: str
+
+    def find(self, module: str) -> Path | None:
+        """File of a module or package below this root, or None."""
+        if self.package and not f"{module}.".startswith(f"{self.package}."):
+            return None
+        relative = module.removeprefix(self.package).strip(".").replace(".", "/")
+        place = self.folder / relative if relative else self.folder
+        if (place / "__init__.py").is_file():
+            return place / "__init__.py"
+        file = place.with_suffix(".py") if relative else place
+        return file if file.is_file() else None
+
+
+@lru_cache
+def stages_folder() -> Path:
+    """Folder of the built-in kinds, found without importing them."""
+    found = importlib.util.find_spec(BUILT_IN)
+    locations = found.submodule_search_locations if found else None
+    assert locations, "rlhfc is installed without its stages"
+    return Path(next(iter(locations)))
+
+
+def code_digests(loaded: LoadedKind, digests: Digester) -> dict[str, str]:
+    """File to digest for everything that a kind's entry script imports from the stages or beside itself.
+
+    Args:
+        loaded: the kind.
+        digests: hashes Python without comments and docstrings.
+
+    Raises:
+        UserError: ``main.py`` is missing, or a file is not Python.
+    """
+    if not (loaded.folder / "main.py").is_file():
+        raise UserError(Diagnostic(f"kind `{loaded.kind.name}` has no `main.py` in `{loaded.folder}`"))
+    if loaded.python_path is None:
+        roots = [Root(BUILT_IN, loaded.folder.parent, "stages/")]
+    else:
+        roots = [Root(BUILT_IN, stages_folder(), "stages/"), Root("", loaded.python_path, "")]
+    code = {name: digests.source(path) for name, path in _closure(loaded.module, roots).items()}
+    shown = f"{roots[-1].shown}{loaded.folder.relative_to(roots[-1].folder).as_posix()}"
+    for path in _data_files(loaded.folder):
+        code[f"{shown}/{path.name}"] = digests.file(path)
+    return code
+
+
+def _data_files(folder: Path) -> Iterator[Path]:
+    """What lies beside the code and may be read by it: templates, tables."""
+    for path in sorted(folder.iterdir()):
+        hidden = path.name.startswith(".")
+        if path.is_file() and not hidden and path.suffix not in (".py", ".md") and path.name not in NOT_CODE:
+            yield path
+
+
+def _closure(entry: str, roots: list[Root]) -> dict[str, Path]:
+    """Name in the key to file, for a module and all that it reaches."""
+    found: dict[str, Path] = {}
+    waiting, seen = [entry], set()
+    while waiting:
+        module = waiting.pop()
+        if not module or module in seen:
+            continue
+        seen.add(module)
+        place = _find(module, roots)
+        if place is None:
+            continue
+        root, path = place
+        waiting.extend(_parents(module))
+        if path.name in NOT_CODE:
+            continue
+        found[f"{root.shown}{path.relative_to(root.folder).as_posix()}"] = path
+        package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+        waiting.extend(_imports(path, package))
+    return found
+
+
+def _find(module: str, roots: list[Root]) -> tuple[Root, Path] | None:
+    for root in roots:
+        path = root.find(module)
+        if path is not None:
+            return root, path
+    return None
+
+
+def _parents(module: str) -> Iterator[str]:
+    """Packages whose ``__init__.py`` runs before the module."""
+    while "." in module:
+        module = module.rpartition(".")[0]
+        yield module
+
+
+def _imports(path: Path, package: str) -> Iterator[str]:
+    """Dotted names that a file may import, wherever the statement stands."""
+    try:
+        with tokenize.open(path) as stream:
+            tree = ast.parse(stream.read())
+    except (SyntaxError, ValueError):
+        return  # hashing the file reports it
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = _absolute(node, package)
+            yield base
+            # `from .common import losses` may name a module of the package.
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def _absolute(node: ast.ImportFrom, package: str) -> str:
+    if not node.level:
+        return node.module or ""
+    parts = package.split(".")
+    kept = parts[: len(parts) - node.level + 1]
+    return ".".join([*kept, *([node.module] if node.module else [])])

@@ -1,0 +1,153 @@
+"""From a valid spec to actions: sources found, batches divided, code digested; all errors at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Literal
+
+from rlhfc.compile.action import Action, Batch, Pipeline, ResolvedSource, UpstreamOutput
+from rlhfc.compile.batch import BatchError, batch_of
+from rlhfc.compile.code import code_digests
+from rlhfc.compile.deepspeed import engine_params, refused_entries
+from rlhfc.compile.impacts import full, leaves
+from rlhfc.compile.sources import resolve_source
+from rlhfc.compile.world import World
+from rlhfc.errors import Diagnostic, Mark, UserError
+from rlhfc.kind import InputModel
+from rlhfc.spec.inputs import inputs_of, type_of_input
+from rlhfc.spec.load import PipelineSpec, StageSpec
+from rlhfc.store.digest import canonical_json
+
+Binding = UpstreamOutput | ResolvedSource
+
+
+def compile_pipeline(spec: PipelineSpec, world: World) -> Pipeline:
+    """Turn every stage of a spec into an action.
+
+    Raises:
+        UserError: with a diagnostic and its place for everything that is wrong: a path that leads
+            nowhere, a file of the wrong form, a malformed hub id or mirror, a batch that does not
+            divide, a DeepSpeed entry that the spec has a field for, code that is missing.
+    """
+    compiler = _Compiler(spec, world)
+    actions: dict[str, Action] = {}
+    for stage in spec.stages.values():
+        actions[stage.name] = compiler.action(stage, actions)
+    if compiler.diagnostics:
+        raise UserError(compiler.diagnostics)
+    return Pipeline(spec.name, spec.path, actions)
+
+
+def device_of(stage: StageSpec, gpus: int) -> Literal["cpu", "gpu"]:
+    """What ``device`` comes to. A kind that does not use DeepSpeed leaves GPUs to those that do."""
+    asked = stage.params.device
+    if asked != "auto":
+        return asked
+    return "gpu" if gpus > 0 and "deepspeed" in stage.loaded.kind.libraries else "cpu"
+
+
+class _Compiler:
+    """Gathers what is wrong while the actions are made."""
+
+    def __init__(self, spec: PipelineSpec, world: World) -> None:
+        self.spec = spec
+        self.world = world
+        self.diagnostics: list[Diagnostic] = []
+        self._code: dict[str, Mapping[str, str]] = {}
+
+    def action(self, stage: StageSpec, done: Mapping[str, Action]) -> Action:
+        """Make one action; where a part is wrong it is left empty and a diagnostic is kept."""
+        device = device_of(stage, self.world.gpus)
+        inputs = dict(self._inputs(stage))
+        self.diagnostics.extend(_unfit_leaves(stage))
+        self.diagnostics.extend(_engine_faults(stage, inputs, device))
+        settings = {
+            address: done[binding.stage]
+            for address, binding in inputs.items()
+            if isinstance(binding, UpstreamOutput) and done[binding.stage].kind.exposes_settings
+        }
+        return Action(
+            pipeline=self.spec.name,
+            stage=stage.name,
+            loaded=stage.loaded,
+            params=stage.params,
+            inputs=inputs,
+            batch=self._batch(stage),
+            device=device,
+            settings=settings,
+            code=self._code_of(stage),
+            line=stage.mark.line,
+        )
+
+    def _inputs(self, stage: StageSpec) -> Iterator[tuple[str, Binding]]:
+        for address, given in inputs_of(stage.params).items():
+            path = tuple(address.split("."))
+            try:
+                binding = self._bind(given, type_of_input(address, stage.loaded.kind.inputs) or "")
+            except UserError as error:
+                origin = "path" if given.path is not None else "hub"
+                self._keep(error, stage.locate((*path, origin)))
+            else:
+                yield address, binding
+
+    def _bind(self, given: InputModel, accepted: str) -> Binding:
+        if given.ref is None:
+            return resolve_source(given, accepted, self.spec.path.parent, self.world)
+        if given.file is not None:
+            raise UserError(Diagnostic("`file` goes with `path:` or `hub:`, not with a reference"))
+        stage, _, port = given.ref.partition(".")
+        return UpstreamOutput(stage, port)
+
+    def _batch(self, stage: StageSpec) -> Batch | None:
+        try:
+            return batch_of(stage.params)
+        except BatchError as error:
+            self._keep(error, stage.locate((error.field,)), f"{stage.name}: ")
+            return None
+
+    def _code_of(self, stage: StageSpec) -> Mapping[str, str]:
+        kind = stage.loaded.kind.name
+        if kind not in self._code:
+            self._code[kind] = {}
+            try:
+                self._code[kind] = code_digests(stage.loaded, self.world.digests)
+            except UserError as error:
+                self._keep(error, stage.locate(("kind",)))
+        return self._code[kind]
+
+    def _keep(self, error: UserError, mark: Mark, prefix: str = "") -> None:
+        self.diagnostics.extend(
+            replace(found, message=prefix + found.message, mark=found.mark or mark)
+            for found in error.diagnostics
+        )
+
+
+def _unfit_leaves(stage: StageSpec) -> Iterator[Diagnostic]:
+    """Values that have no canonical encoding: infinities, NaN, text that is not Unicode."""
+    for leaf in leaves(stage.params):
+        try:
+            canonical_json(full(leaf))
+        except (ValueError, TypeError):
+            message = f"{stage.name}.{leaf.address}: {leaf.value!r} cannot be written down exactly"
+            yield Diagnostic(message, stage.locate(leaf.path), "use finite numbers and plain text")
+
+
+def _engine_faults(
+    stage: StageSpec, inputs: Mapping[str, Binding], device: Literal["cpu", "gpu"]
+) -> Iterator[Diagnostic]:
+    """What is wrong with the engines that a stage sets up itself."""
+    for dotted in stage.loaded.kind.engines.values():
+        path = tuple(dotted.split(".")) if dotted else ()
+        if path and path[0] in inputs:
+            continue  # checked where the parameters are
+        engine = engine_params(stage.params, {}, dotted)
+        for entry, found in refused_entries(engine.deepspeed):
+            at = stage.locate((*path, "deepspeed", *entry.split(".")))
+            yield replace(found, message=f"{stage.name}: {found.message}", mark=at)
+        if engine.dtype == "fp16" and device == "cpu" and stage.params.device == "auto":
+            message = (
+                f"{stage.name}: `fp16` does not train on the CPU, which is what `device: auto` comes to here"
+            )
+            hint = "set `device: gpu` to plan for another machine, or `dtype` to `bf16` or `fp32`"
+            yield Diagnostic(message, stage.locate((*path, "dtype")), hint)

@@ -1,0 +1,88 @@
+"""What compilation may ask of the machine, as values and small functions that tests can replace."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rlhfc.compile.digests import CachedDigester, Digester
+from rlhfc.compile.mirrors import Mirrors, read_mirrors
+from rlhfc.environment import Environment, read_environment
+
+Libraries = Callable[[str], str | None]
+"""Distribution name to its version, or None when it is not installed."""
+
+STAT_CACHE = "stat-cache.json"
+
+
+@dataclass(frozen=True)
+class World:
+    """The machine as compilation sees it.
+
+    Attributes:
+        mirrors: local copies of hub models and data sets.
+        digests: content digests of local files.
+        gpus: GPUs that may be used.
+        libraries: version of an installed distribution.
+        hub_cache: Hugging Face's cache of downloads.
+    """
+
+    mirrors: Mirrors
+    digests: Digester
+    gpus: int
+    libraries: Libraries
+    hub_cache: Path
+
+
+def this_machine(
+    mirror_options: Sequence[str] = (),
+    store: Path | None = None,
+    variables: Mapping[str, str] = os.environ,
+    digests: CachedDigester | None = None,
+) -> World:
+    """The machine that this process runs on.
+
+    Args:
+        mirror_options: values of ``--mirror``.
+        store: folder that keeps the stat cache; nothing is kept when it does not exist.
+        variables: the environment.
+        digests: replaces the digester with a stat cache in ``store``.
+
+    Raises:
+        UserError: a mirror is malformed.
+    """
+    environment = read_environment(variables)
+    return World(
+        mirrors=read_mirrors(mirror_options, environment, Path.cwd()),
+        digests=digests or CachedDigester(store / STAT_CACHE if store else None),
+        gpus=count_gpus(environment),
+        libraries=installed_version,
+        hub_cache=environment.hub_cache,
+    )
+
+
+def count_gpus(environment: Environment, devices: Path = Path("/dev")) -> int:
+    """GPUs that this process may use, told from device files: asking torch would take seconds."""
+    present = sum(1 for _ in devices.glob("nvidia[0-9]*")) if devices.is_dir() else 0
+    if environment.visible_gpus is None:
+        return present
+    visible = [name for name in environment.visible_gpus.split(",") if name.strip() not in ("", "-1")]
+    return min(present, len(visible))
+
+
+def installed_version(distribution: str) -> str | None:
+    """Version of an installed distribution, or None."""
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def major_minor(version: str) -> str:
+    """The part of a version that enters a key: ``2.13.0+cpu`` is ``2.13``."""
+    found = re.match(r"\d+(\.\d+)?", version)
+    return found[0] if found else version
