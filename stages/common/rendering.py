@@ -164,7 +164,7 @@ class Renderer:
     def _encode(self, texts: Sequence[str]) -> list[list[int]]:
         if not texts:
             return []
-        return list(self.tokenizer(list(texts), add_special_tokens=False)["input_ids"])
+        return list(self.tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"])
 
     def _begun(self, ids: list[int]) -> list[int]:
         """``ids`` with one begin-of-sequence token in front if the tokenizer wants one."""

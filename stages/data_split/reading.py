@@ -55,9 +55,7 @@ def _load(source: DataSource, where: InputPath, split: str, cache: Path) -> data
     if where.file is not None:
         arguments = {"path": _builder(where.full), "data_files": str(where.full)}
     try:
-        return datasets.load_dataset(
-            **arguments, split=split, cache_dir=str(cache), trust_remote_code=False
-        )
+        return datasets.load_dataset(**arguments, split=split, cache_dir=str(cache), trust_remote_code=False)
     except (DatasetGenerationError, ValueError, OSError, KeyError) as error:
         cause = error.__cause__ or error
         reason = (str(cause).strip() or type(cause).__name__).splitlines()[0]

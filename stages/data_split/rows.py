@@ -62,7 +62,8 @@ def usable_parts(source: DataSource, address: str) -> tuple[str, ...]:
     pair = (columns.chosen is not None, columns.rejected is not None)
     if any(pair) and not all(pair):
         raise StageError(
-            f"`{address}` maps only one of `chosen` and `rejected`", "map both; `response` is for demonstrations"
+            f"`{address}` maps only one of `chosen` and `rejected`",
+            "map both; `response` is for demonstrations",
         )
     if source.format == "transcript":
         has_prompt = all(pair) or columns.response is not None or columns.prompt is not None
@@ -84,11 +85,17 @@ def parse(source: DataSource, record: Mapping[str, Any]) -> Row:
     Raises:
         Drop: it holds none.
     """
-    row = _from_transcripts(source.columns, record) if source.format == "transcript" else _from_columns(
-        source.columns, record
+    row = (
+        _from_transcripts(source.columns, record)
+        if source.format == "transcript"
+        else _from_columns(source.columns, record)
     )
     answers = [text for text in (row.response, row.chosen, row.rejected) if text is not None]
-    if not row.messages or not row.messages[-1]["content"].strip() or not all(text.strip() for text in answers):
+    if (
+        not row.messages
+        or not row.messages[-1]["content"].strip()
+        or not all(text.strip() for text in answers)
+    ):
         raise Drop("empty")
     if row.chosen is not None and row.rejected is not None and row.chosen.strip() == row.rejected.strip():
         raise Drop("identical")
@@ -112,7 +119,9 @@ def _prompt(columns: Columns, record: Mapping[str, Any]) -> tuple[tuple[Message,
         messages = _messages(record[columns.messages])
     else:
         value = record[columns.prompt or ""]
-        messages = _messages(value) if isinstance(value, list) else [{"role": "user", "content": _text(value)}]
+        messages = (
+            _messages(value) if isinstance(value, list) else [{"role": "user", "content": _text(value)}]
+        )
     if columns.messages is not None and messages[-1]["role"] == "assistant":
         response = messages.pop()["content"]
     extra = record[columns.input] if columns.input is not None else None
@@ -151,8 +160,9 @@ def _from_transcripts(columns: Columns, record: Mapping[str, Any]) -> Row:
     if columns.chosen is not None and columns.rejected is not None:
         texts = [_text(record[name]) for name in (columns.chosen, columns.rejected)]
         if columns.prompt is not None:
-            messages = _turns(_text(record[columns.prompt]))
-            return Row(_asked(messages), texts[0].strip(), texts[0].strip(), texts[1].strip())
+            asked = _text(record[columns.prompt])
+            chosen, rejected = (text.removeprefix(asked).strip() for text in texts)
+            return Row(_asked(_turns(asked)), chosen, chosen, rejected)
         (prompt, chosen), (other, rejected) = (_last_answer(text) for text in texts)
         if prompt != other:
             raise Drop("prompt_differs")

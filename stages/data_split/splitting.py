@@ -41,7 +41,12 @@ def shares(count: int, weights: Sequence[int]) -> list[int]:
 
 
 def held_out(count: int, fraction: float) -> int:
-    """How many of ``count`` prompts are held out: the nearest to ``fraction``, one at least of two or more."""
+    """How many of ``count`` prompts are held out: the nearest to ``fraction``.
+
+    Of two or more prompts at least one is held out and one is not, unless ``fraction`` is 0 or 1.
+    """
+    if fraction in (0.0, 1.0):
+        return int(count * fraction)
     if count < 2:
         return 0
     return min(max(round(count * fraction), 1), count - 1)
@@ -64,7 +69,7 @@ def assign(
     Args:
         prompts: keys of one source's rows, repeats allowed.
         weights: of the parts that these rows can feed; all zero: nothing is given.
-        eval_fraction: held-out share of each part; 1.0 holds out all.
+        eval_fraction: held-out share of each part, see :func:`held_out`.
         seed: decides the order, with ``purpose``.
         purpose: what is being shuffled, for example ``source 0``.
         taken: place of every prompt so far; extended.
@@ -74,6 +79,6 @@ def assign(
     fresh = [prompt for prompt in dict.fromkeys(prompts) if prompt not in taken]
     order = iter(shuffled(fresh, seed, purpose))
     for part, count in zip(weights, shares(len(fresh), list(weights.values())), strict=True):
-        held = count if eval_fraction == 1.0 else held_out(count, eval_fraction)
+        held = held_out(count, eval_fraction)
         for index in range(count):
             taken[next(order)] = Place(part, "eval" if index < held else "train")
