@@ -14,6 +14,9 @@ from rlhfc.compile.normalise import normalised_digest
 from rlhfc.errors import Diagnostic, UserError
 from rlhfc.store.digest import TreeEntry, file_digest, tree_digest
 
+STAT_CACHE = "stat-cache.json"
+"""Name of the cache in a store's folder."""
+
 CACHE_FORMAT = 1
 # A file that was written this close to its hashing may be written again within the same time stamp.
 RACY_NS = 2_000_000_000

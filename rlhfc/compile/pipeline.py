@@ -35,8 +35,13 @@ def compile_pipeline(spec: PipelineSpec, world: World) -> Pipeline:
     for stage in spec.stages.values():
         actions[stage.name] = compiler.action(stage, actions)
     if compiler.diagnostics:
-        raise UserError(compiler.diagnostics)
+        raise UserError(sorted(compiler.diagnostics, key=_position))
     return Pipeline(spec.name, spec.path, actions)
+
+
+def _position(diagnostic: Diagnostic) -> tuple[str, int, int]:
+    mark = diagnostic.mark
+    return (str(mark.file), mark.line, mark.column) if mark else ("", 0, 0)
 
 
 def device_of(stage: StageSpec, gpus: int) -> Literal["cpu", "gpu"]:

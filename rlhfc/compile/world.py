@@ -9,14 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rlhfc.compile.digests import CachedDigester, Digester
+from rlhfc.compile.digests import Digester
 from rlhfc.compile.mirrors import Mirrors, read_mirrors
 from rlhfc.environment import Environment, read_environment
 
 Libraries = Callable[[str], str | None]
 """Distribution name to its version, or None when it is not installed."""
-
-STAT_CACHE = "stat-cache.json"
 
 
 @dataclass(frozen=True)
@@ -39,18 +37,14 @@ class World:
 
 
 def this_machine(
-    mirror_options: Sequence[str] = (),
-    store: Path | None = None,
-    variables: Mapping[str, str] = os.environ,
-    digests: CachedDigester | None = None,
+    mirror_options: Sequence[str], digests: Digester, variables: Mapping[str, str] = os.environ
 ) -> World:
     """The machine that this process runs on.
 
     Args:
         mirror_options: values of ``--mirror``.
-        store: folder that keeps the stat cache; nothing is kept when it does not exist.
+        digests: hashes local files, usually a ``CachedDigester``.
         variables: the environment.
-        digests: replaces the digester with a stat cache in ``store``.
 
     Raises:
         UserError: a mirror is malformed.
@@ -58,7 +52,7 @@ def this_machine(
     environment = read_environment(variables)
     return World(
         mirrors=read_mirrors(mirror_options, environment, Path.cwd()),
-        digests=digests or CachedDigester(store / STAT_CACHE if store else None),
+        digests=digests,
         gpus=count_gpus(environment),
         libraries=installed_version,
         hub_cache=environment.hub_cache,
