@@ -19,7 +19,7 @@ from ..common.tokenfiles import write_meta, write_split
 from ..common.tokenizers import load_tokenizer, save_tokenizer, vocabulary_digest
 from .kind import KIND, DataSource, DataSplitParams
 from .reading import open_source
-from .rows import Drop, Row, parse, usable_parts
+from .rows import Row, RowError, parse, usable_parts
 from .splitting import Place, Side, assign, shuffled
 from .tokenising import Rules, Segments, Tokeniser, control_tokens
 
@@ -145,8 +145,8 @@ def _parsed(source: DataSource, records: Iterable[Mapping[str, Any]], dropped: C
     for record in records:
         try:
             yield parse(source, record)
-        except Drop as drop:
-            dropped[drop.reason] += 1
+        except RowError as error:
+            dropped[error.reason] += 1
 
 
 def _require_rows(split: Split, rows: Sequence[Segments], params: DataSplitParams, blend: Blend) -> None:
@@ -154,7 +154,8 @@ def _require_rows(split: Split, rows: Sequence[Segments], params: DataSplitParam
         return
     reasons = ", ".join(f"{count} {reason}" for reason, count in blend.dropped.most_common()) or "none"
     raise StageError(
-        f"no row is left for `{split.port}` ({split.name}) of {sum(blend.read.values())} read; dropped: {reasons}",
+        f"no row is left for `{split.port}` ({split.name}); "
+        f"of {sum(blend.read.values())} read were dropped: {reasons}",
         "`reward` needs sources with `chosen` and `rejected`, `sft` answers; "
         "add rows, raise `max_tokens`, or set the part's weight in `parts` to 0",
     )

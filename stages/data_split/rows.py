@@ -23,6 +23,7 @@ Reason = Literal[
     "prompt_elsewhere",  # its prompt belongs to a part that such a row cannot serve
 ]
 _TURN = re.compile(r"(?:^|\n\n)(Human|Assistant):")
+_ANSWER = "\n\nAssistant:"
 _ROLES = {"Human": "user", "Assistant": "assistant"}
 
 
@@ -44,7 +45,7 @@ class Row:
         return "\x1e".join(f"{message['role']}\x1f{message['content'].strip()}" for message in self.messages)
 
 
-class Drop(Exception):
+class RowError(Exception):
     """The record is no use, for ``reason``."""
 
     def __init__(self, reason: Reason) -> None:
@@ -83,7 +84,7 @@ def parse(source: DataSource, record: Mapping[str, Any]) -> Row:
     """The row that ``record`` holds.
 
     Raises:
-        Drop: it holds none.
+        RowError: it holds none.
     """
     row = (
         _from_transcripts(source.columns, record)
@@ -96,9 +97,9 @@ def parse(source: DataSource, record: Mapping[str, Any]) -> Row:
         or not row.messages[-1]["content"].strip()
         or not all(text.strip() for text in answers)
     ):
-        raise Drop("empty")
+        raise RowError("empty")
     if row.chosen is not None and row.rejected is not None and row.chosen.strip() == row.rejected.strip():
-        raise Drop("identical")
+        raise RowError("identical")
     return row
 
 
@@ -140,19 +141,19 @@ def _answer(value: Any) -> str:
 
 def _messages(value: Any) -> list[Message]:
     if not isinstance(value, list):
-        raise Drop("not_text")
+        raise RowError("not_text")
     if not value:
-        raise Drop("empty")
+        raise RowError("empty")
     if not all(isinstance(turn, dict) and turn.get("role") for turn in value):
-        raise Drop("not_text")
+        raise RowError("not_text")
     return [{"role": str(turn["role"]), "content": _text(turn.get("content"))} for turn in value]
 
 
 def _text(value: Any) -> str:
     if value is None:
-        raise Drop("empty")
+        raise RowError("empty")
     if isinstance(value, bool | list | dict):
-        raise Drop("not_text")
+        raise RowError("not_text")
     return str(value)
 
 
@@ -163,41 +164,51 @@ def _from_transcripts(columns: Columns, record: Mapping[str, Any]) -> Row:
             asked = _text(record[columns.prompt])
             chosen, rejected = (text.removeprefix(asked).strip() for text in texts)
             return Row(_asked(_turns(asked)), chosen, chosen, rejected)
-        (prompt, chosen), (other, rejected) = (_last_answer(text) for text in texts)
-        if prompt != other:
-            raise Drop("prompt_differs")
-        return Row(prompt, chosen, chosen, rejected)
+        return _pair(*texts)
     if columns.prompt is not None:
         response = _text(record[columns.response]).strip() if columns.response is not None else None
         return Row(_asked(_turns(_text(record[columns.prompt]))), response)
     return Row(*_last_answer(_text(record[columns.response or ""])))
 
 
+def _pair(chosen: str, rejected: str) -> Row:
+    """The shared prompt of two transcripts and their last answers."""
+    if chosen.rpartition(_ANSWER)[0].rstrip() != rejected.rpartition(_ANSWER)[0].rstrip():
+        raise RowError("prompt_differs")
+    (messages, wanted), (_, unwanted) = _last_answer(chosen), _last_answer(rejected)
+    return Row(messages, wanted, wanted, unwanted)
+
+
 def _last_answer(transcript: str) -> tuple[tuple[Message, ...], str]:
     """Turns before the last ``Assistant:``, and what follows it."""
-    *messages, last = _turns(transcript)
-    if last["role"] != "assistant" or not messages:
-        raise Drop("not_a_transcript")
-    return tuple(messages), last["content"]
+    before, mark, answer = transcript.rpartition(_ANSWER)
+    if not mark or _TURN.search(answer):
+        raise RowError("not_a_transcript")
+    return _asked(_turns(before)), answer.strip()
 
 
 def _asked(messages: list[Message]) -> tuple[Message, ...]:
     """A prompt's turns, without the ``Assistant:`` that only says who is next."""
     if messages[-1] == {"role": "assistant", "content": ""}:
         messages = messages[:-1]
-    if not messages or messages[-1]["role"] != "user":
-        raise Drop("not_a_transcript")
+    if not messages or messages[0]["role"] != "user" or messages[-1]["role"] != "user":
+        raise RowError("not_a_transcript")
     return tuple(messages)
 
 
 def _turns(transcript: str) -> list[Message]:
-    """Turns of a ``Human: … Assistant: …`` dialogue, stripped of white space around them."""
+    """Turns of a ``Human: … Assistant: …`` dialogue, stripped of white space around them.
+
+    Turns of the same speaker in a row become one, a paragraph each: chat templates want turns to
+    alternate, and people who copy dialogues leave such marks inside an answer.
+    """
     before, *rest = _TURN.split(transcript)
-    turns = [
-        {"role": _ROLES[speaker], "content": said.strip()}
-        for speaker, said in zip(rest[::2], rest[1::2], strict=True)
-    ]
-    alternate = all(turn["role"] == ("user", "assistant")[index % 2] for index, turn in enumerate(turns))
-    if before.strip() or not turns or not alternate:
-        raise Drop("not_a_transcript")
+    if before.strip() or not rest:
+        raise RowError("not_a_transcript")
+    turns: list[Message] = []
+    for speaker, said in zip(rest[::2], rest[1::2], strict=True):
+        turn = {"role": _ROLES[speaker], "content": said.strip()}
+        if turns and turns[-1]["role"] == turn["role"]:
+            turn["content"] = f"{turns.pop()['content']}\n\n{turn['content']}".strip()
+        turns.append(turn)
     return turns
