@@ -31,7 +31,9 @@ def _folder(root: Path, step: int) -> Path:
 
 def complete_steps(root: Path) -> list[int]:
     """Steps of the complete checkpoints below ``root``, oldest first."""
-    return sorted(int(folder.name.removeprefix("step-")) for folder in root.glob("step-*") if _is_complete(folder))
+    return sorted(
+        int(folder.name.removeprefix("step-")) for folder in root.glob("step-*") if _is_complete(folder)
+    )
 
 
 def _is_complete(folder: Path) -> bool:
@@ -44,7 +46,15 @@ def _is_complete(folder: Path) -> bool:
         return False
 
 
-def save(root: Path, step: int, total: int, engines: Mapping[str, Any], state: Mapping[str, Any], ranks: Ranks, keep: int) -> None:
+def save(
+    root: Path,
+    step: int,
+    total: int,
+    engines: Mapping[str, Any],
+    state: Mapping[str, Any],
+    ranks: Ranks,
+    keep: int,
+) -> None:
     """Save the engines, ``state`` (plain values, equal on all ranks) and every generator; all ranks call.
 
     Args:

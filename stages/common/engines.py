@@ -53,7 +53,11 @@ def trainable_engine(module: nn.Module, config: Mapping[str, Any], how: Optimisa
         how.schedule, optimiser, num_warmup_steps=how.warmup_steps, num_training_steps=how.total_steps
     )
     engine, *_ = deepspeed.initialize(
-        model=module, optimizer=optimiser, lr_scheduler=schedule, config=dict(config), dist_init_required=False
+        model=module,
+        optimizer=optimiser,
+        lr_scheduler=schedule,
+        config=dict(config),
+        dist_init_required=False,
     )
     return engine
 
@@ -74,8 +78,28 @@ def learning_rate(engine: Any) -> float:
     return float(engine.optimizer.param_groups[0]["lr"])
 
 
-def gradient_norm(engine: Any) -> float:
-    """L2 norm of the last step's gradient before clipping."""
-    norm = engine.get_global_grad_norm()
-    return float(norm) if norm is not None else 0.0
+def descend(engine: Any, loss: torch.Tensor, *, last: bool) -> float | None:
+    """Backward of one micro-batch, and with ``last`` the optimiser step.
 
+    Args:
+        engine: a trainable engine.
+        loss: this micro-batch's share of the global batch's mean, times the number of ranks, since
+            DeepSpeed averages gradients over ranks. It is not scaled again by the accumulation.
+        last: whether this micro-batch completes the global batch.
+
+    Returns:
+        With ``last``, the L2 norm of the global batch's gradient before clipping.
+    """
+    engine.set_gradient_accumulation_boundary(last)
+    engine.backward(loss, scale_wrt_gas=False)
+    # Without ZeRO and in fp32 the gradients are whole here, and DeepSpeed does not tell their norm.
+    plain = isinstance(engine.optimizer, torch.optim.Optimizer)
+    norm = nn.utils.get_total_norm(_gradients(engine)) if last and plain else None
+    engine.step()
+    if not last:
+        return None
+    return float(norm if norm is not None else engine.get_global_grad_norm())
+
+
+def _gradients(engine: Any) -> list[torch.Tensor]:
+    return [parameter.grad for parameter in engine.module.parameters() if parameter.grad is not None]

@@ -125,7 +125,9 @@ def _score(models: FourModels, rows: dict[int, Row], decoding: Decoding, at_once
     for group, counts in in_step(by_length(places, lengths, at_once), ranks):
         # A dummy names row 0, which may be another rank's: any row of ours will do, or one token.
         chosen = [rows[place] for place in group] if counts else [_any_row(rows, decoding)]
-        batch = pad_pairs([r.prompt for r in chosen], [r.response for r in chosen], decoding.filler, ranks.device)
+        batch = pad_pairs(
+            [r.prompt for r in chosen], [r.response for r in chosen], decoding.filler, ranks.device
+        )
         temperature = decoding.temperature or 1.0
         about = (batch.ids, batch.mask, batch.starts, batch.responses, temperature)
         log_probs, entropy = response_log_probs(models.actor, *about)
@@ -140,7 +142,10 @@ def _score(models: FourModels, rows: dict[int, Row], decoding: Decoding, at_once
                 row.prompt,
                 row.response,
                 row.stopped,
-                *(part[index, :size].float().cpu().numpy() for part in (log_probs, reference, values, entropy)),
+                *(
+                    part[index, :size].float().cpu().numpy()
+                    for part in (log_probs, reference, values, entropy)
+                ),
                 score=float(scores[index]),
             )
 

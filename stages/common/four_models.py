@@ -77,7 +77,9 @@ def load_four(
     def load(role: str) -> nn.Module:
         how = settings[role]
         loader, source, wrap = (
-            (load_causal_lm, sft, Policy) if role in ("actor", "reference") else (load_reward_model, reward, Scorer)
+            (load_causal_lm, sft, Policy)
+            if role in ("actor", "reference")
+            else (load_reward_model, reward, Scorer)
         )
         model = loader(source, dtype=how.dtype, deepspeed_config=deepspeed[role], dropout=how.dropout)
         if how.lora is not None:

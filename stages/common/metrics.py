@@ -29,7 +29,12 @@ class Metrics:
         """Append a line; a number that is not finite is written as text, since JSON has none."""
         if self._path is None:
             return
-        line = {"step": step, "total": total, "phase": phase, "seconds": round(time.monotonic() - self._started, 3)}
+        line = {
+            "step": step,
+            "total": total,
+            "phase": phase,
+            "seconds": round(time.monotonic() - self._started, 3),
+        }
         line |= {name: _plain(value) for name, value in values.items()}
         with self._path.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(line) + "\n")

@@ -29,7 +29,15 @@ from .job import InputPath, StageError
 log = logging.getLogger(__name__)
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-DROPOUTS = ("dropout", "attention_dropout", "hidden_dropout", "activation_dropout", "resid_pdrop", "attn_pdrop", "embd_pdrop")
+DROPOUTS = (
+    "dropout",
+    "attention_dropout",
+    "hidden_dropout",
+    "activation_dropout",
+    "resid_pdrop",
+    "attn_pdrop",
+    "embd_pdrop",
+)
 HEADS = ("lm_head", "score")
 
 
@@ -45,7 +53,11 @@ def _sharded_loading(config: Mapping[str, Any] | None) -> Iterator[None]:
 
 
 def load_causal_lm(
-    source: InputPath, *, dtype: str, deepspeed_config: Mapping[str, Any] | None = None, dropout: float | None = None
+    source: InputPath,
+    *,
+    dtype: str,
+    deepspeed_config: Mapping[str, Any] | None = None,
+    dropout: float | None = None,
 ) -> PreTrainedModel:
     """Load a causal language model from a folder or a GGUF file.
 

@@ -42,7 +42,11 @@ class Policy(nn.Module):
             ((B, S, V) logits, cache).
         """
         output = self.model.base_model(
-            input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=use_cache
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=use_cache,
         )
         hidden = output.last_hidden_state
         if select is None:

@@ -128,7 +128,12 @@ class Loss:
 
 
 def policy_loss(
-    log_probs: torch.Tensor, old_log_probs: torch.Tensor, advantages: torch.Tensor, mask: torch.Tensor, *, clip: float
+    log_probs: torch.Tensor,
+    old_log_probs: torch.Tensor,
+    advantages: torch.Tensor,
+    mask: torch.Tensor,
+    *,
+    clip: float,
 ) -> Loss:
     """Σ max(−A ρ, −A clip(ρ, 1 − clip, 1 + clip)) with ρ = π / π_old, over the True positions.
 

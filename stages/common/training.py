@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import torch
 from rlhfc.kind import TrainParams
 
 from . import checkpoints
-from .engines import Optimisation, gradient_norm, learning_rate
+from .engines import Optimisation, descend, learning_rate
 from .job import Batch, Interrupted, Job, StageError
 from .metrics import Metrics
 from .ranks import Ranks
@@ -75,7 +76,9 @@ def optimisation(params: TrainParams, total: int) -> Optimisation:
 class Trainer:
     """Runs an objective to its last step, from the newest checkpoint if there is one."""
 
-    def __init__(self, job: Job[Any], ranks: Ranks, engine: Any, rows: TokenFile, objective: Objective) -> None:
+    def __init__(
+        self, job: Job[Any], ranks: Ranks, engine: Any, rows: TokenFile, objective: Objective
+    ) -> None:
         assert job.batch is not None
         self.job, self.ranks, self.engine, self.objective = job, ranks, engine, objective
         self.batch: Batch = job.batch
@@ -98,7 +101,7 @@ class Trainer:
             self._evaluate(metrics, 0)
         started, first = time.monotonic(), done
         for step in range(done + 1, self.total + 1):
-            loss = self._step(step - 1)
+            loss, norm = self._step(step - 1)
             if step % self.params.log_every == 0 or step == self.total:
                 speed = (step - first) * self.batch.whole / (time.monotonic() - started)
                 metrics.write(
@@ -107,7 +110,7 @@ class Trainer:
                     phase="train",
                     loss=loss,
                     learning_rate=learning_rate(self.engine),
-                    gradient_norm=gradient_norm(self.engine),
+                    gradient_norm=norm,
                     samples_per_second=speed,
                 )
             if step == self.total:
@@ -117,23 +120,33 @@ class Trainer:
             self._maybe_checkpoint(step)
         return self._evaluate(metrics, self.total)
 
-    def _step(self, index: int) -> float:
-        """One optimiser step; returns the mean loss of the global batch."""
+    def _step(self, index: int) -> tuple[float, float]:
+        """One optimiser step; returns mean loss and gradient norm of the global batch.
+
+        Raises:
+            StageError: the loss is not finite.
+        """
         rows = self.order.batch(index, self.batch.whole)
         weight = sum(self.objective.weigh(row) for row in rows)
         mine = [rows[place] for place in self.ranks.share(len(rows))]
         summed = 0.0
         self.engine.train()
         micros = by_length(mine, self.lengths, self.batch.micro)
+        norm = 0.0
         for place, micro in enumerate(micros):
-            self.engine.set_gradient_accumulation_boundary(place == len(micros) - 1)
             loss = self.objective.loss(micro)
             # Gradients are averaged over ranks; the mean is over the weight of the whole global batch.
-            self.engine.backward(loss * (self.ranks.world / weight), scale_wrt_gas=False)
-            self.engine.step()
+            share = loss * (self.ranks.world / weight)
+            norm = descend(self.engine, share, last=place == len(micros) - 1) or norm
             summed += float(loss.detach())
         total = self.ranks.sum(torch.tensor(summed, dtype=torch.float64, device=self.ranks.device))
-        return float(total) / weight
+        mean = float(total) / weight
+        if not math.isfinite(mean):
+            raise StageError(
+                f"the loss became {mean} at step {index + 1}",
+                "lower learning_rate, or use bf16 or fp32; the last checkpoint is kept",
+            )
+        return mean, norm
 
     def _evaluate(self, metrics: Metrics, step: int) -> dict[str, float]:
         self.engine.eval()

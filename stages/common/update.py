@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 
 from . import rl
-from .engines import gradient_norm
+from .engines import descend
 from .experience import Padded, Row, pad_pairs, response_values
 from .four_models import FourModels
 from .job import StageError
@@ -104,44 +105,41 @@ class Updater:
                 self.filler,
                 self.ranks.device,
             )
-            actor, approximate_kl = self._actor(batch, targets, micro, tokens, last)
-            critic = self._critic(batch, targets, micro, tokens, last)
+            actor, approximate_kl, actor_norm = self._actor(batch, targets, micro, tokens, last)
+            critic, critic_norm = self._critic(batch, targets, micro, tokens, last)
             figures = [actor.summed, critic.summed, actor.clipped, critic.clipped, approximate_kl]
             totals += torch.tensor([float(figure.detach()) for figure in figures], device=self.ranks.device)
         names = ("actor_loss", "critic_loss", "policy_clip_share", "value_clip_share", "update_kl")
         figures_by_name = dict(zip(names, (self.ranks.sum(totals) / tokens).tolist(), strict=True))
         self._refuse_infinite(figures_by_name)
-        figures_by_name["actor_gradient_norm"] = gradient_norm(self.models.actor)
-        figures_by_name["critic_gradient_norm"] = gradient_norm(self.models.critic)
-        return figures_by_name
+        return figures_by_name | {"actor_gradient_norm": actor_norm, "critic_gradient_norm": critic_norm}
 
     def _actor(
         self, batch: Padded, targets: Targets, micro: list[int], tokens: float, last: bool
-    ) -> tuple[rl.Loss, torch.Tensor]:
+    ) -> tuple[rl.Loss, torch.Tensor, float]:
         engine, width = self.models.actor, batch.responses.shape[1]
         old, advantages, mask = self._cut(width, micro, targets.log_probs, targets.advantages, targets.mask)
         log_probs, _ = response_log_probs(
             engine, batch.ids, batch.mask, batch.starts, batch.responses, self.rules.temperature
         )
         loss = rl.policy_loss(log_probs, old, advantages, mask, clip=self.rules.policy_clip)
-        self._descend(engine, loss.summed, tokens, last)
-        return loss, (rl.kl_k3(log_probs.detach(), old) * mask).sum()
+        norm = self._descend(engine, loss.summed, tokens, last)
+        return loss, (rl.kl_k3(log_probs.detach(), old) * mask).sum(), norm
 
-    def _critic(self, batch: Padded, targets: Targets, micro: list[int], tokens: float, last: bool) -> rl.Loss:
+    def _critic(
+        self, batch: Padded, targets: Targets, micro: list[int], tokens: float, last: bool
+    ) -> tuple[rl.Loss, float]:
         engine, width = self.models.critic, batch.responses.shape[1]
         old, returns, mask = self._cut(width, micro, targets.values, targets.returns, targets.mask)
         loss = rl.value_loss(response_values(engine, batch), old, returns, mask, clip=self.rules.value_clip)
-        self._descend(engine, loss.summed, tokens, last)
-        return loss
+        return loss, self._descend(engine, loss.summed, tokens, last)
 
     def _cut(self, width: int, micro: list[int], *parts: torch.Tensor) -> tuple[torch.Tensor, ...]:
         return tuple(part[micro, :width].to(self.ranks.device) for part in parts)
 
-    def _descend(self, engine: object, summed: torch.Tensor, tokens: float, last: bool) -> None:
-        engine.set_gradient_accumulation_boundary(last)  # type: ignore[attr-defined]
+    def _descend(self, engine: Any, summed: torch.Tensor, tokens: float, last: bool) -> float:
         # Gradients are averaged over ranks; the mean is over the tokens of the whole minibatch.
-        engine.backward(summed * (self.ranks.world / tokens), scale_wrt_gas=False)  # type: ignore[attr-defined]
-        engine.step()  # type: ignore[attr-defined]
+        return descend(engine, summed * (self.ranks.world / tokens), last=last) or 0.0
 
     @staticmethod
     def _refuse_infinite(figures: dict[str, float]) -> None:

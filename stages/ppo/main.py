@@ -43,7 +43,9 @@ from .kind import KIND, PpoParams
 
 def optimisations(params: PpoParams, steps: int) -> dict[str, Optimisation]:
     """Optimiser settings of actor and critic; ``steps`` are rollout steps."""
-    per_rollout = params.ppo_epochs * (params.rollout_batch_size // (params.minibatch_size or params.rollout_batch_size))
+    per_rollout = params.ppo_epochs * (
+        params.rollout_batch_size // (params.minibatch_size or params.rollout_batch_size)
+    )
 
     def of(rate: float, decay: float) -> Optimisation:
         betas = (params.betas[0], params.betas[1])
@@ -94,7 +96,9 @@ def describe(rows: Sequence[Row], targets: Targets) -> dict[str, float]:
 class Loop:
     """Rollout steps from the newest checkpoint to the last."""
 
-    def __init__(self, job: Job[PpoParams], ranks: Ranks, models: FourModels, rules: Rules, tokenizer: Any) -> None:
+    def __init__(
+        self, job: Job[PpoParams], ranks: Ranks, models: FourModels, rules: Rules, tokenizer: Any
+    ) -> None:
         assert job.batch is not None
         self.job, self.params, self.ranks, self.models, self.rules = job, job.params, ranks, models, rules
         self.tokenizer = tokenizer

@@ -81,7 +81,11 @@ def main(job: Job[RewardParams]) -> None:
     config = job.deepspeed["train"]
     torch.manual_seed(params.seed)  # the new head must be the same on every rank
     model = load_reward_model(
-        job.inputs["model"], dtype=params.dtype, deepspeed_config=config, dropout=params.dropout, new_head=True
+        job.inputs["model"],
+        dtype=params.dtype,
+        deepspeed_config=config,
+        dropout=params.dropout,
+        new_head=True,
     )
     model.config.pad_token_id = filler_id(tokenizer)
     if params.lora is not None:

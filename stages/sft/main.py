@@ -32,7 +32,9 @@ from .kind import KIND, SftParams
 class DemonstrationLoss:
     """Cross-entropy over the tokens that ``loss_on`` names."""
 
-    def __init__(self, policy: torch.nn.Module, rows: TokenFile, loss_on: str, filler: int, device: torch.device):
+    def __init__(
+        self, policy: torch.nn.Module, rows: TokenFile, loss_on: str, filler: int, device: torch.device
+    ):
         self.policy, self.rows, self.filler, self.device = policy, rows, filler, device
         self.whole = loss_on == "all"
 
@@ -63,7 +65,9 @@ def perplexity(loss: DemonstrationLoss, ranks: Ranks, micro: int) -> dict[str, f
     for rows, counts in in_step(batches, ranks):
         summed = loss.summed(rows)
         if counts:
-            totals += torch.tensor([float(summed), sum(loss.tokens(row) for row in rows)], device=ranks.device)
+            totals += torch.tensor(
+                [float(summed), sum(loss.tokens(row) for row in rows)], device=ranks.device
+            )
     total, tokens = ranks.sum(totals).tolist()
     mean = total / max(tokens, 1)
     return {"eval_loss": mean, "eval_perplexity": math.exp(min(mean, 80.0)), "eval_tokens": tokens}
@@ -78,7 +82,9 @@ def main(job: Job[SftParams]) -> None:
     assert job.batch is not None
     total = plan_steps(params, job.batch, len(train))
     config = job.deepspeed["train"]
-    model = load_causal_lm(job.inputs["model"], dtype=params.dtype, deepspeed_config=config, dropout=params.dropout)
+    model = load_causal_lm(
+        job.inputs["model"], dtype=params.dtype, deepspeed_config=config, dropout=params.dropout
+    )
     if params.lora is not None:
         add_lora(model, params.lora)
     if params.gradient_checkpointing:
