@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Literal
@@ -129,13 +130,18 @@ class _Compiler:
 
 
 def _unfit_leaves(stage: StageSpec) -> Iterator[Diagnostic]:
-    """Values that have no canonical encoding: infinities, NaN, text that is not Unicode."""
+    """Values without a canonical encoding: infinities, text that is not Unicode, keys that are numbers."""
     for leaf in leaves(stage.params):
+        value = full(leaf)
         try:
-            canonical_json(full(leaf))
+            exact = json.loads(canonical_json(value)) == value
         except (ValueError, TypeError):
+            exact = False
+        if not exact:
             message = f"{stage.name}.{leaf.address}: {leaf.value!r} cannot be written down exactly"
-            yield Diagnostic(message, stage.locate(leaf.path), "use finite numbers and plain text")
+            yield Diagnostic(
+                message, stage.locate(leaf.path), "use finite numbers, plain text, and text as keys"
+            )
 
 
 def _engine_faults(

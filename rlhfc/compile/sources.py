@@ -93,14 +93,14 @@ def _from_hub(given: InputModel, accepted: str, world: World) -> ResolvedSource:
         commit = cached_commit(world.hub_cache, repository, given.hub, revision)
     origin = f"hub:{given.hub}@{revision}" if revision else f"hub:{given.hub}"
     if commit is None:
-        named = f"`{revision}`" if revision else "its newest commit"
+        named = f"commit of `{revision}`" if revision else "newest commit"
         return ResolvedSource(
             origin,
             None,
             file=given.file,
             hub=(given.hub, revision or "main"),
-            unresolved=f"{named} of `{given.hub}` is not known here: pin it with `revision:` "
-            f"and a commit of 40 hex digits, or name a local copy with `--mirror {given.hub}=FOLDER`",
+            unresolved=f"the {named} of `{given.hub}` is not known here: pin it with `revision:` "
+            f"(40 hex digits) or use `--mirror {given.hub}=FOLDER`",
         )
     # The file is part of what is read: two GGUF files of one commit are two models.
     digest = f"hub:{commit}/{given.file}" if given.file else f"hub:{commit}"
