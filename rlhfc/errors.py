@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 RED, CYAN, BOLD, PLAIN = "\x1b[31m", "\x1b[36m", "\x1b[1m", "\x1b[0m"
-EXCERPT_LIMIT = 200
+EXCERPT_WIDTH = 100
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class UserError(Exception):
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """The known name that ``name`` was probably meant to be, or None when none is close."""
     by_folded = {_folded(candidate): candidate for candidate in sorted(known)}
-    found = difflib.get_close_matches(_folded(name), by_folded, n=1, cutoff=0.6)
+    found = difflib.get_close_matches(_folded(name), by_folded, n=1, cutoff=0.65)
     return by_folded[found[0]] if found else None
 
 
@@ -127,15 +127,23 @@ def _pointed(mark: Mark, colour: bool) -> list[str]:
     text = mark.excerpt()
     if text is None:
         return []
-    gutter = str(mark.line) if mark.line else ""
-    # A tab or a control character would shift the pointer, or the terminal.
+    # A tab or a control character would shift the pointer, or upset the terminal.
     shown = "".join(char if char.isprintable() else " " for char in text)
-    before, under = shown[: mark.column - 1], shown[mark.column - 1 : mark.column - 1 + mark.length]
-    pointer = " " * _width(before) + "^" * max(1, _width(under))
-    if len(shown) > EXCERPT_LIMIT:
-        shown = shown[:EXCERPT_LIMIT] + "…"
-        pointer = pointer[:EXCERPT_LIMIT]
+    first, shown = _window(shown, mark.column - 1)
+    under = shown[first : first + mark.length].removesuffix("…")
+    pointer = " " * _width(shown[:first]) + "^" * max(1, _width(under))
+    gutter = str(mark.line) if mark.line else ""
     return [f" {gutter:>4} | {shown}".rstrip(), f" {'':>4} | {_paint(pointer, RED, colour)}"]
+
+
+def _window(text: str, place: int) -> tuple[int, str]:
+    """The part of a long line around ``place``, and where ``place`` is in it."""
+    if len(text) <= EXCERPT_WIDTH:
+        return place, text
+    start = min(max(0, place - EXCERPT_WIDTH // 2), len(text) - EXCERPT_WIDTH)
+    part = text[start : start + EXCERPT_WIDTH]
+    before, after = "…" if start else "", "…" if start + EXCERPT_WIDTH < len(text) else ""
+    return place - start + len(before), before + part + after
 
 
 def _width(text: str) -> int:

@@ -146,5 +146,5 @@ def _failure(path: Path, error: Exception) -> Diagnostic:
     for frame in traceback.extract_tb(error.__traceback__):
         if frame.filename == str(path):
             line = frame.lineno or 1
-    first = str(error).splitlines()[0] if str(error) else "no message"
-    return Diagnostic(f"`kind.py` fails: {type(error).__name__}: {first}", Mark(path, line, 1))
+    said = (error.msg if isinstance(error, SyntaxError) else str(error)) or "no message"
+    return Diagnostic(f"`kind.py` fails: {type(error).__name__}: {said.splitlines()[0]}", Mark(path, line, 1))

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from pydantic import ValidationError, create_model
 
 from rlhfc.compile.action import LoadedKind
 from rlhfc.compile.kinds import load_kinds
-from rlhfc.errors import Diagnostic, UserError, did_you_mean, listing
+from rlhfc.errors import Diagnostic, Mark, UserError, did_you_mean, listing
 from rlhfc.kind import InputModel, SpecModel, StageParams
 from rlhfc.spec.engines import engine_faults
 from rlhfc.spec.inputs import walk_inputs
@@ -37,8 +38,8 @@ def load_pipeline(path: Path, overrides: Sequence[str] = ()) -> PipelineSpec:
     Raises:
         UserError: with every mistake that could be found, in the order of the file.
     """
-    root = override(parse_file(path), overrides)
     faults: list[Diagnostic] = []
+    root = override(parse_file(path), overrides, faults)
     top = _top_level(root, faults)
     drafts = _drafts(root, _kinds(root, path.parent, faults), faults)
     graph = connect(drafts)
@@ -46,7 +47,7 @@ def load_pipeline(path: Path, overrides: Sequence[str] = ()) -> PipelineSpec:
     faults.extend(cycle_faults(drafts, graph))
     faults.extend(engine_faults(drafts))
     if faults or top is None:
-        raise UserError(sorted(dict.fromkeys(faults), key=_position))
+        raise UserError(sorted(dict.fromkeys(faults), key=partial(_position, path)))
     ordered = in_order(graph)
     stages = {name: stage for name in ordered if (stage := _stage(drafts[name])) is not None}
     return PipelineSpec(top.name or path.stem, path.absolute(), stages, graph, top.description)
@@ -108,6 +109,10 @@ def _kind_of(
         faults.append(
             Diagnostic(f"{name}: missing field `kind`", node.place(), f"kinds: {listing(list(kinds))}")
         )
+        return None
+    if named.data is None:
+        message = f"{name}.kind: expected the name of a kind, got {shown(named)}"
+        faults.append(Diagnostic(message, named.place(), f"kinds: {listing(list(kinds))}"))
         return None
     if named.text not in kinds:
         hint = did_you_mean(named.text, kinds, "kinds")
@@ -184,5 +189,8 @@ def _stage(draft: Draft) -> StageSpec | None:
     return StageSpec(draft.name, draft.loaded, draft.params, draft.locate(()), draft.node)
 
 
-def _position(fault: Diagnostic) -> tuple[int, int]:
-    return (fault.mark.line, fault.mark.column) if fault.mark else (0, 0)
+def _position(spec: Path, fault: Diagnostic) -> tuple[bool, bool, str, int, int]:
+    """Overrides come first, as found, then the spec from top to bottom, then other files."""
+    mark = fault.mark or Mark(spec, 0, 0)
+    column = mark.column if mark.line else 0
+    return mark.line > 0, mark.file != spec, str(mark.file), mark.line, column

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from rlhfc.errors import Diagnostic, did_you_mean
+from rlhfc.errors import Diagnostic, did_you_mean, nearest
 from rlhfc.kind import InputModel
 from rlhfc.spec.nodes import Node, Path
 from rlhfc.spec.scalars import plain_scalar
@@ -117,23 +117,23 @@ def _diagnostic(path: Path, found: Sequence[ErrorDetails], subject: Subject) -> 
     if all(_is_shape(each) for each in found):
         expected, hint = _shape(path, found, subject, node)
         return Diagnostic(f"{called}: expected {expected}, got {shown(node)}", mark, hint)
-    return Diagnostic(f"{called}: {_bound(details)}, got {shown(node)}", mark)
+    return Diagnostic(f"{called}: {_bound(details, node)}", mark)
 
 
-def _bound(details: ErrorDetails) -> str:
-    """What a bound asks, without the value."""
-    context = details.get("ctx", {})
-    if details["type"] in ("too_short", "too_long"):
-        word, number = (
-            ("at least", context["min_length"])
-            if details["type"] == "too_short"
-            else ("at most", context["max_length"])
-        )
-        return f"takes {word} {number} item{'' if number == 1 else 's'}"
-    template = _BOUNDS.get(details["type"])
-    if template is not None:
-        return template.format(**context)
-    return details["msg"][0].lower() + details["msg"][1:]
+def _bound(details: ErrorDetails, node: Node) -> str:
+    """What a bound asks, and what there is."""
+    kind, context = details["type"], details.get("ctx", {})
+    if kind in ("too_short", "too_long"):
+        word, number = ("least", "min_length") if kind == "too_short" else ("most", "max_length")
+        plural = "" if context[number] == 1 else "s"
+        return f"takes at {word} {context[number]} item{plural}, got {context['actual_length'] or 'none'}"
+    template = _BOUNDS.get(kind)
+    if template is None:
+        return f"{details['msg'][0].lower()}{details['msg'][1:]}, got {shown(node)}"
+    if kind == "string_too_short" and context["min_length"] == 1:
+        return "must not be empty"
+    numbers = {name: int(n) if isinstance(n, float) and n.is_integer() else n for name, n in context.items()}
+    return f"{template.format(**numbers)}, got {shown(node)}"
 
 
 def _unknown(path: Path, subject: Subject) -> Diagnostic:
@@ -156,7 +156,8 @@ def _missing(path: Path, subject: Subject) -> Diagnostic:
     for model in _models_at(subject.model, parent):
         for key, info in model.model_fields.items():
             if name in (key, info.alias) and info.description:
-                hint = f"`{name}` is: {info.description}"
+                only = get_args(info.annotation) if get_origin(info.annotation) is Literal else ()
+                hint = f"write `{name}: {only[0]}`" if len(only) == 1 else f"`{name}`: {info.description}"
     message = f"{called}: missing field `{name}`" if called else f"missing field `{name}`"
     return Diagnostic(message, subject.node.descend(parent)[0].place(), hint)
 
@@ -180,7 +181,10 @@ def _reference_hint(text: str, ports: Mapping[str, Sequence[str]]) -> str | None
         return f"for a local file or folder write `{{path: {text}}}`"
     if re.fullmatch(r"[\w.-]+/[\w.-]+", text):
         return f"for the hub write `{{hub: {text}}}`"
-    return None
+    close = nearest(text, ports)
+    return (
+        f"did you mean stage `{close}`?" if close else f"for a local file or folder write `{{path: {text}}}`"
+    )
 
 
 def _shape(path: Path, found: Sequence[ErrorDetails], subject: Subject, node: Node) -> tuple[str, str | None]:
@@ -232,9 +236,11 @@ def shown(node: Node) -> str:
     if node.mapping is not None:
         return "a mapping"
     if node.items is not None:
-        return f"{len(node.items)} items" if node.items else "an empty list"
+        return "a list"
     if node.data is None and not node.text:
         return "nothing"
+    if node.data == "":
+        return "empty text"
     first, *more = node.text.splitlines() or [""]
     cut = first[:40] + ("…" if more or len(first) > 40 else "")
     quoted = isinstance(node.data, str) and not isinstance(plain_scalar(node.text), str)

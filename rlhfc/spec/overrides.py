@@ -13,21 +13,17 @@ from rlhfc.spec.parse import parse_text
 OPTION = Path("--set")
 
 
-def override(root: Node, overrides: Sequence[str]) -> Node:
+def override(root: Node, overrides: Sequence[str], faults: list[Diagnostic]) -> Node:
     """The spec with each override put in its place, later ones over earlier ones.
 
-    Raises:
-        UserError: an override is not ``stage.field=value``, its value is not YAML, or it leads
-            nowhere. Whether the field exists and accepts the value is checked with the rest.
+    One that is not ``stage.field=value``, whose value is not YAML or that leads nowhere adds to
+    ``faults`` instead. Whether the field exists and accepts the value is checked with the rest.
     """
-    faults: list[Diagnostic] = []
     for argument in overrides:
         try:
             root = _put(root, argument)
         except UserError as error:
             faults.extend(error.diagnostics)
-    if faults:
-        raise UserError(faults)
     return root
 
 

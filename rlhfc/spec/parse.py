@@ -121,7 +121,10 @@ class _Composer:
             return self.alias(event)
         tag, mark = event.tag, self.mark(event.start_mark)
         if tag is not None and not (tag == _STR_TAG and isinstance(event, yaml.ScalarEvent)):
-            self.stop(f"tag `{tag}` is not supported", mark, "remove the tag")
+            written = tag.replace("tag:yaml.org,2002:", "!!")
+            self.stop(
+                f"tag `{written}` is not supported", replace(mark, length=len(written)), "remove the tag"
+            )
         if event.anchor is not None:
             self.anchors[event.anchor] = None
         if isinstance(event, yaml.ScalarEvent):
@@ -165,8 +168,8 @@ class _Composer:
                 merged.extend(self.merge_sources(value))
             elif key.text in own:
                 first = own[key.text].key
-                where = f"the first is in line {first.line}" if first and first.line else None
-                self.faults.append(Diagnostic(f"`{key.text}` is given twice", key.mark, where))
+                where = f", first in line {first.line}" if first and first.line else ""
+                self.faults.append(Diagnostic(f"`{key.text}` is given twice{where}", key.mark))
             else:
                 own[key.text] = replace(value, key=key.mark)
         self.loader.get_event()
@@ -218,8 +221,11 @@ class _Composer:
             at = replace(mark, column=indent.end(), length=1)
             return Diagnostic("a tab indents this line", at, "indent with spaces")
         context, start = getattr(error, "context", None), getattr(error, "context_mark", None)
-        told = f"{context} from line {start.line + 1}" if context and start else None
-        return Diagnostic(f"not YAML: {problem}", mark, told)
+        if context and start:
+            problem = f"{problem} {context}"
+            # What is open at the end of the file is better shown where it begins.
+            mark = mark if (mark.text or "").strip() else self.mark(start)
+        return Diagnostic(f"not YAML: {problem}", mark)
 
     def unprintable(self, problem: str) -> Diagnostic:
         """A diagnostic for a character that YAML forbids, which libyaml does not locate."""

@@ -88,9 +88,8 @@ def _fault(
     if port not in outputs:
         return f"stage `{stage}` has no output `{port}`", did_you_mean(port, outputs, f"outputs of `{stage}`")
     if outputs[port] != wanted:
-        return f"expected {_words(wanted)}, but `{value.ref}` holds {_words(outputs[port])}", _suppliers(
-            drafts, wanted
-        )
+        message = f"expected type `{wanted}`, but `{value.ref}` is of type `{outputs[port]}`"
+        return message, _suppliers(drafts, wanted)
     return None
 
 
@@ -104,9 +103,5 @@ def _suppliers(drafts: Mapping[str, Draft], wanted: str) -> str:
         if held == wanted
     ]
     if not fitting:
-        return f"no stage of this pipeline makes {_words(wanted)}"
-    return f"{_words(wanted)}: {listing(fitting)}"
-
-
-def _words(held: str) -> str:
-    return held.replace("_", " ")
+        return f"no output of this pipeline is of type `{wanted}`"
+    return f"outputs of type `{wanted}`: {listing(fitting)}"

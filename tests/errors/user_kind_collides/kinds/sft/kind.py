@@ -1,0 +1,1 @@
+"""A kind with the name of a built-in one."""

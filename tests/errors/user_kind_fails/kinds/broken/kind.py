@@ -1,0 +1,3 @@
+"""A kind that divides by zero."""
+
+LEVEL = 1 / 0

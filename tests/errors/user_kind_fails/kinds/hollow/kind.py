@@ -1,0 +1,1 @@
+"""A kind that forgets its KIND."""
