@@ -109,16 +109,25 @@ def _input(properties: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _default_fields(definitions: dict[str, Any], models: Mapping[str, Any]) -> dict[str, Any]:
+def _default_fields(definitions: dict[str, Any], models: Mapping[str, type[SpecModel]]) -> dict[str, Any]:
     """Every field of every kind; where kinds differ, either form will do."""
-    forms: dict[str, list[Any]] = {}
+    forms: dict[str, list[dict[str, Any]]] = {}
+    told: dict[str, list[str]] = {}
     for model in models.values():
         for field, schema in definitions[model.__name__]["properties"].items():
-            # A default of the kind's is none of the `defaults:` block.
-            form = {name: item for name, item in schema.items() if name not in ("default", "x-impact")}
+            # A default of the kind's is none of the `defaults:` block, and descriptions are joined.
+            skipped = ("default", "x-impact", "description")
+            form = {name: item for name, item in schema.items() if name not in skipped}
             if form not in forms.setdefault(field, []):
                 forms[field].append(form)
-    return {field: found[0] if len(found) == 1 else {"anyOf": found} for field, found in forms.items()}
+            if schema.get("description", "") not in ["", *told.setdefault(field, [])]:
+                told[field].append(schema["description"])
+    return {field: _joined(found, told[field]) for field, found in forms.items()}
+
+
+def _joined(forms: list[dict[str, Any]], descriptions: list[str]) -> dict[str, Any]:
+    schema = forms[0] if len(forms) == 1 else {"anyOf": forms}
+    return {"description": "; or ".join(descriptions), **schema} if descriptions else schema
 
 
 def _stage(models: Mapping[str, str]) -> dict[str, Any]:

@@ -1,0 +1,116 @@
+"""The JSON Schema says what loading says."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from rlhfc.compile.kinds import load_kinds
+from rlhfc.spec.parse import parse_file, parse_text
+from rlhfc.spec.schema import pipeline_schema, schema_text
+
+ROOT = Path(__file__).parents[2]
+KINDS = load_kinds([])
+VALIDATOR = jsonschema.Draft202012Validator(pipeline_schema(KINDS))
+EXPORT = "  export: {kind: export, model: {path: m}}\n"
+
+
+def complaints(text: str) -> list[str]:
+    """Places of a YAML text that the schema refuses."""
+    errors = VALIDATOR.iter_errors(parse_text(text, Path("x")).plain())
+    return sorted({error.json_path for error in errors})
+
+
+def test_schema_is_a_schema():
+    """The generated document follows its own dialect."""
+    jsonschema.Draft202012Validator.check_schema(pipeline_schema(KINDS))
+
+
+def test_committed_schema_is_fresh():
+    """`schemas/` holds what the stage kinds say; `rlhfc schema` writes it."""
+    assert (ROOT / "schemas" / "pipeline.schema.json").read_text(encoding="utf-8") == schema_text(KINDS)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "pipelines").glob("*.yaml")), ids=lambda path: path.name)
+def test_shipped_pipelines_are_valid(path):
+    """Each pipeline that we ship passes the schema and names it for editors."""
+    assert [] == list(VALIDATOR.iter_errors(parse_file(path).plain()))
+    first = path.read_text(encoding="utf-8").splitlines()[0]
+    assert "# yaml-language-server: $schema=../schemas/pipeline.schema.json" == first
+
+
+def test_every_setting_has_its_impact():
+    """`x-impact` of each field of each kind is the one that its model declares, else semantic."""
+    definitions = pipeline_schema(KINDS)["$defs"]
+    for loaded in KINDS.values():
+        model = loaded.kind.params
+        declared = {
+            name: (info.json_schema_extra or {}).get("impact", "semantic")
+            for name, info in model.model_fields.items()
+        }
+        properties = definitions[model.__name__]["properties"]
+        told = {name: schema["x-impact"] for name, schema in properties.items() if name != "kind"}
+        assert declared == told
+
+
+@pytest.mark.parametrize(
+    "model", ["sft.model", "{path: m}", "{path: m, file: f.gguf}", "{hub: a/b, revision: v1}"]
+)
+def test_references_and_sources_are_accepted(model):
+    """An input is text or a mapping with one origin."""
+    assert [] == complaints(f"schema: 1\nstages:\n  export: {{kind: export, model: {model}}}\n")
+
+
+@pytest.mark.parametrize(
+    "model", ["sft", "{}", "{path: m, hub: a/b}", "{path: m, revision: v}", "5", "[a.b]"]
+)
+def test_other_forms_of_inputs_are_refused(model):
+    """What loading refuses as an input, the schema marks too."""
+    assert ["$.stages.export.model"] == complaints(
+        f"schema: 1\nstages:\n  export: {{kind: export, model: {model}}}\n"
+    )
+
+
+REFUSED = {
+    "unknown field": ("$.stages.export", "schema: 1\nstages:\n  export: {kind: export, model: a.b, x: 1}\n"),
+    "missing field": ("$.stages.export", "schema: 1\nstages:\n  export: {kind: export}\n"),
+    "unknown kind": ("$.stages.export.kind", "schema: 1\nstages:\n  export: {kind: exprt}\n"),
+    "no kind": ("$.stages.export", "schema: 1\nstages:\n  export: {model: a.b}\n"),
+    "name of a stage": ("$.stages", "schema: 1\nstages:\n  2nd: {kind: export, model: a.b}\n"),
+    "version": ("$.schema", f"schema: 2\nstages:\n{EXPORT}"),
+    "no version": ("$", f"stages:\n{EXPORT}"),
+    "no stages": ("$.stages", "schema: 1\nstages: {}\n"),
+    "unknown default": ("$.defaults", f"schema: 1\ndefaults: {{learning: 1}}\nstages:\n{EXPORT}"),
+    "wrong default": ("$.defaults.dtype", f"schema: 1\ndefaults: {{dtype: 16}}\nstages:\n{EXPORT}"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_mistakes_are_marked(case):
+    """An editor marks the mistake at its place."""
+    place, text = REFUSED[case]
+    assert [place] == complaints(text)
+
+
+def test_defaults_may_complete_a_stage():
+    """With `defaults`, a stage may leave a required field out."""
+    assert [] == complaints("schema: 1\ndefaults: {model: {path: m}}\nstages:\n  export: {kind: export}\n")
+
+
+def test_kinds_of_the_users_own_are_accepted():
+    """With `kinds`, unknown kinds and defaults pass, and known kinds are still checked."""
+    head = "schema: 1\nkinds: [./mine]\ndefaults: {level: 1}\nstages:\n  rows: {kind: filter, any: 1}\n"
+    assert [] == complaints(head)
+    assert ["$.stages.export.dtype"] == complaints(
+        head + "  export: {kind: export, model: a.b, dtype: fp8}\n"
+    )
+
+
+def test_schema_is_json_without_machine_paths():
+    """The text is stable JSON that ends with a line break and names no folder of this machine."""
+    text = schema_text(KINDS)
+    assert text == json.dumps(json.loads(text), indent=2, ensure_ascii=False) + "\n"
+    assert str(ROOT) not in text
