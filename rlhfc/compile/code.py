@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ast
 import importlib.util
-import tokenize
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -64,7 +62,7 @@ def code_digests(loaded: LoadedKind, digests: Digester) -> dict[str, str]:
         roots = [Root(BUILT_IN, loaded.folder.parent, "stages/")]
     else:
         roots = [Root(BUILT_IN, stages_folder(), "stages/"), Root("", loaded.python_path, "")]
-    code = {name: digests.source(path) for name, path in _closure(loaded.module, roots).items()}
+    code = _closure(loaded.module, roots, digests)
     shown = f"{roots[-1].shown}{loaded.folder.relative_to(roots[-1].folder).as_posix()}"
     for path in _data_files(loaded.folder):
         code[f"{shown}/{path.name}"] = digests.file(path)
@@ -79,9 +77,9 @@ def _data_files(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def _closure(entry: str, roots: list[Root]) -> dict[str, Path]:
-    """Name in the key to file, for a module and all that it reaches."""
-    found: dict[str, Path] = {}
+def _closure(entry: str, roots: list[Root], digests: Digester) -> dict[str, str]:
+    """File to digest, for a module and all that it reaches."""
+    found: dict[str, str] = {}
     waiting, seen = [entry], set()
     while waiting:
         module = waiting.pop()
@@ -92,12 +90,14 @@ def _closure(entry: str, roots: list[Root]) -> dict[str, Path]:
         if place is None:
             continue
         root, path = place
-        waiting.extend(_parents(module))
+        # Packages above run their `__init__.py` before the module.
+        waiting.append(module.rpartition(".")[0])
         if path.name in NOT_CODE:
             continue
-        found[f"{root.shown}{path.relative_to(root.folder).as_posix()}"] = path
+        source = digests.source(path)
+        found[f"{root.shown}{path.relative_to(root.folder).as_posix()}"] = source.digest
         package = module if path.name == "__init__.py" else module.rpartition(".")[0]
-        waiting.extend(_imports(path, package))
+        waiting.extend(_absolute(name, package) for name in source.imports)
     return found
 
 
@@ -109,33 +109,11 @@ def _find(module: str, roots: list[Root]) -> tuple[Root, Path] | None:
     return None
 
 
-def _parents(module: str) -> Iterator[str]:
-    """Packages whose ``__init__.py`` runs before the module."""
-    while "." in module:
-        module = module.rpartition(".")[0]
-        yield module
-
-
-def _imports(path: Path, package: str) -> Iterator[str]:
-    """Dotted names that a file may import, wherever the statement stands."""
-    try:
-        with tokenize.open(path) as stream:
-            tree = ast.parse(stream.read())
-    except (SyntaxError, ValueError):
-        return  # hashing the file reports it
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = _absolute(node, package)
-            yield base
-            # `from .common import losses` may name a module of the package.
-            yield from (f"{base}.{alias.name}" for alias in node.names)
-
-
-def _absolute(node: ast.ImportFrom, package: str) -> str:
-    if not node.level:
-        return node.module or ""
+def _absolute(name: str, package: str) -> str:
+    """Resolve the leading dots of an import inside a package."""
+    relative = name.lstrip(".")
+    level = len(name) - len(relative)
+    if not level:
+        return name
     parts = package.split(".")
-    kept = parts[: len(parts) - node.level + 1]
-    return ".".join([*kept, *([node.module] if node.module else [])])
+    return ".".join([*parts[: len(parts) - level + 1], *([relative] if relative else [])])

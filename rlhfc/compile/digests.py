@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
-from rlhfc.compile.normalise import normalised_digest
+from rlhfc.compile.normalise import SourceFile, read_source
 from rlhfc.errors import Diagnostic, UserError
 from rlhfc.store.digest import TreeEntry, file_digest, tree_digest
 
@@ -40,8 +40,8 @@ class Digester(Protocol):
             UserError: a file in it cannot be read or changes meanwhile, or there is none.
         """
 
-    def source(self, path: Path) -> str:
-        """Digest of Python source without its comments, docstrings and blank lines.
+    def source(self, path: Path) -> SourceFile:
+        """Digest of Python source without comments, docstrings and blank lines, and what it imports.
 
         Raises:
             UserError: the file cannot be read, or is not Python.
@@ -60,11 +60,17 @@ class CachedDigester:
 
     def file(self, path: Path) -> str:
         """See :class:`Digester`."""
-        return self._digest("blob", path, file_digest)
+        return str(self._remember("blob", path, file_digest))
 
-    def source(self, path: Path) -> str:
+    def source(self, path: Path) -> SourceFile:
         """See :class:`Digester`."""
-        return self._digest("source", path, normalised_digest)
+
+        def read(file: Path) -> list[Any]:
+            found = read_source(file)
+            return [found.digest, list(found.imports)]
+
+        digest, imports = self._remember("source", path, read)
+        return SourceFile(digest, tuple(imports))
 
     def folder(self, path: Path) -> str:
         """See :class:`Digester`."""
@@ -82,23 +88,24 @@ class CachedDigester:
             return
         draft = self._cache.with_name(f".{self._cache.name}.{os.getpid()}")
         with contextlib.suppress(OSError):
-            draft.write_text(json.dumps({"format": CACHE_FORMAT, "entries": self._entries}))
+            draft.write_text(json.dumps({"format": CACHE_FORMAT, "entries": dict(self._entries)}))
             draft.replace(self._cache)
 
-    def _digest(self, what: str, path: Path, compute: Callable[[Path], str]) -> str:
+    def _remember(self, what: str, path: Path, compute: Callable[[Path], Any]) -> Any:
+        """Compute something of a file's content, which must be plain JSON, or take it from the cache."""
         name = f"{what}:{path.absolute()}"
         with _as_user_error(path):
             stamp, seen = _stamp(path), self._clock()
             known = self._entries.get(name)
             if known is not None and tuple(known[:-1]) == stamp:
-                return str(known[-1])
-            digest = compute(path)
+                return known[-1]
+            content = compute(path)
             if _stamp(path) != stamp:
                 raise UserError(Diagnostic(f"file `{path}` changes while it is read", hint="wait and repeat"))
         if max(stamp[1], stamp[2]) < seen - RACY_NS:
-            self._entries[name] = [*stamp, digest]
+            self._entries[name] = [*stamp, content]
             self._changed = True
-        return digest
+        return content
 
 
 def _stamp(path: Path) -> Stamp:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import io
 import tokenize
+from dataclasses import dataclass
 from pathlib import Path
 
 from rlhfc.errors import Diagnostic, Mark, UserError
@@ -20,8 +21,22 @@ Position = tuple[int, int]
 Span = tuple[Position, Position]
 
 
-def normalised_digest(path: Path) -> str:
-    """Digest of a source file after :func:`normalise`.
+@dataclass(frozen=True)
+class SourceFile:
+    """What a key needs of a Python file.
+
+    Attributes:
+        digest: of its text after :func:`normalise`.
+        imports: modules that it may import, wherever the statement stands; relative ones with their
+            dots. Of ``from .a import b`` both ``.a`` and ``.a.b``: the name may be a module.
+    """
+
+    digest: str
+    imports: tuple[str, ...]
+
+
+def read_source(path: Path) -> SourceFile:
+    """Read a Python file.
 
     Raises:
         UserError: it is not Python.
@@ -30,7 +45,7 @@ def normalised_digest(path: Path) -> str:
     try:
         with tokenize.open(path) as stream:
             text = stream.read()
-        return bytes_digest(normalise(text).encode())
+        return SourceFile(bytes_digest(normalise(text).encode()), tuple(_imports(text)))
     except (SyntaxError, ValueError) as error:
         line = getattr(error, "lineno", None) or 1
         message = f"not valid Python: {getattr(error, 'msg', error)}"
@@ -56,6 +71,20 @@ def normalise(text: str) -> str:
         if number in inside or line.strip()
     ]
     return "\n".join(kept)
+
+
+def _imports(text: str) -> dict[str, None]:
+    """Dotted names in the order of first appearance."""
+    found: dict[str, None] = {}
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            found.update((alias.name, None) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = "." * node.level + (node.module or "")
+            joined = base if base.endswith(".") else f"{base}."
+            found[base] = None
+            found.update((joined + alias.name, None) for alias in node.names)
+    return found
 
 
 def _strings_and_comments(text: str) -> tuple[list[Span], list[Span]]:

@@ -93,7 +93,7 @@ class _Compiler:
                 binding = self._bind(given, type_of_input(address, stage.loaded.kind.inputs) or "")
             except UserError as error:
                 origin = "path" if given.path is not None else "hub"
-                self._keep(error, stage.locate((*path, origin)))
+                self._keep(error, stage.locate((*path, origin)), f"{stage.name}.{address}: ")
             else:
                 yield address, binding
 
@@ -109,7 +109,10 @@ class _Compiler:
         try:
             return batch_of(stage.params)
         except BatchError as error:
-            self._keep(error, stage.locate((error.field,)), f"{stage.name}: ")
+            # The numbers that clash may be defaults: point at one that is written out.
+            written = (stage.locate((name,)) for name in (error.field, "ranks"))
+            mark = next((mark for mark in written if mark != stage.mark), stage.mark)
+            self._keep(error, mark, f"{stage.name}: ")
             return None
 
     def _code_of(self, stage: StageSpec) -> Mapping[str, str]:
@@ -130,7 +133,7 @@ class _Compiler:
 
 
 def _unfit_leaves(stage: StageSpec) -> Iterator[Diagnostic]:
-    """Values without a canonical encoding: infinities, text that is not Unicode, keys that are numbers."""
+    """Values without a canonical encoding: numbers beyond all bounds, keys that are no text."""
     for leaf in leaves(stage.params):
         value = full(leaf)
         try:
@@ -139,9 +142,7 @@ def _unfit_leaves(stage: StageSpec) -> Iterator[Diagnostic]:
             exact = False
         if not exact:
             message = f"{stage.name}.{leaf.address}: {leaf.value!r} cannot be written down exactly"
-            yield Diagnostic(
-                message, stage.locate(leaf.path), "use finite numbers, plain text, and text as keys"
-            )
+            yield Diagnostic(message, stage.locate(leaf.path), "use finite numbers")
 
 
 def _engine_faults(

@@ -1,0 +1,103 @@
+"""Batch words come out by exact division, or with the numbers that would work."""
+
+from __future__ import annotations
+
+import pytest
+from conftest import Bench
+
+from rlhfc.compile.action import Batch
+from rlhfc.compile.batch import BatchError, divide
+from rlhfc.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ("whole", "ranks", "micro", "expected"),
+    [
+        (64, 1, None, Batch(64, 8, 8, 1)),
+        (64, 8, None, Batch(64, 8, 1, 8)),
+        (64, 4, 2, Batch(64, 2, 8, 4)),
+        (6, 1, None, Batch(6, 6, 1, 1)),
+        (22, 2, None, Batch(22, 1, 11, 2)),
+        (20, 2, None, Batch(20, 5, 2, 2)),
+        (1, 1, None, Batch(1, 1, 1, 1)),
+        (32, 1, 32, Batch(32, 32, 1, 1)),
+    ],
+)
+def test_division(whole: int, ranks: int, micro: int | None, expected: Batch) -> None:
+    """The micro-batch is the largest divisor of a rank's share up to 8, unless it is given."""
+    assert expected == divide("global_batch_size", whole, ranks, micro)
+    assert whole == expected.micro * expected.accumulation * expected.ranks
+
+
+@pytest.mark.parametrize(
+    ("whole", "ranks", "micro", "field", "message", "hint"),
+    [
+        (
+            64,
+            3,
+            None,
+            "global_batch_size",
+            "`global_batch_size` 64 does not divide over `ranks` 3",
+            "set `global_batch_size` to 63 or 66, or `ranks` to 2 or 4",
+        ),
+        (
+            2,
+            8,
+            None,
+            "global_batch_size",
+            "`global_batch_size` 2 does not divide over `ranks` 8",
+            "set `global_batch_size` to 8, or `ranks` to 2",
+        ),
+        (
+            64,
+            2,
+            5,
+            "micro_batch_size",
+            "`global_batch_size` 64 over `ranks` 2 gives 32 a rank, no multiple of `micro_batch_size` 5",
+            "set `micro_batch_size` to 4 or 8",
+        ),
+        (
+            4,
+            1,
+            16,
+            "micro_batch_size",
+            "`global_batch_size` 4 over `ranks` 1 gives 4 a rank, no multiple of `micro_batch_size` 16",
+            "set `micro_batch_size` to 4",
+        ),
+    ],
+)
+def test_remainders(whole: int, ranks: int, micro: int | None, field: str, message: str, hint: str) -> None:
+    """A remainder is refused with the field, the numbers and the nearest values that work."""
+    with pytest.raises(BatchError) as caught:
+        divide("global_batch_size", whole, ranks, micro)
+    (found,) = caught.value.diagnostics
+    assert (field, message, hint) == (caught.value.field, found.message, found.hint)
+
+
+def batches(bench: Bench, seven: str, *overrides: str) -> dict[str, Batch | None]:
+    """The batch of every stage."""
+    return {name: action.batch for name, action in bench.compile(seven, overrides).actions.items()}
+
+
+def test_each_kind_has_its_batch(bench: Bench, seven: str) -> None:
+    """Training stages have a batch; of PPO it is the minibatch, or else the whole rollout."""
+    expected = dict.fromkeys(["split", "engines", "score", "card"]) | {
+        "sft": Batch(64, 8, 8, 1),
+        "rm": Batch(64, 8, 8, 1),
+        "ppo": Batch(64, 8, 8, 1),
+    }
+    assert expected == batches(bench, seven)
+    assert Batch(16, 8, 1, 2) == batches(bench, seven, "ppo.minibatch_size=16", "ppo.ranks=2")["ppo"]
+
+
+def test_a_rollout_divides_over_the_ranks_as_well(bench: Bench, seven: str) -> None:
+    """A minibatch that divides does not excuse a rollout that does not: the error points at the rollout."""
+    overrides = ["ppo.rollout_batch_size=9", "ppo.minibatch_size=9", "ppo.ranks=2"]
+    with pytest.raises(UserError) as caught:
+        bench.compile(seven, overrides)
+    assert (
+        "--set: error: ppo: `rollout_batch_size` 9 does not divide over `ranks` 2\n"
+        "      | ppo.rollout_batch_size=9\n"
+        "      |                        ^\n"
+        "hint: set `rollout_batch_size` to 8 or 10, or `ranks` to 1 or 3" == str(caught.value)
+    )

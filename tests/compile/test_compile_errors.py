@@ -1,0 +1,105 @@
+"""What compilation refuses, all at once and with its place."""
+
+from __future__ import annotations
+
+import pytest
+from conftest import Bench
+
+from rlhfc.errors import UserError
+
+WRONG = """
+schema: 1
+stages:
+  split:
+    kind: data_split
+    tokenizer: {path: nowhere}
+    sources:
+      - data: {path: judge.py}
+        columns: {prompt: prompt}
+      - data: {hub: no/such/id}
+        max_rows: 3
+  sft:
+    kind: sft
+    model: {hub: o/mirrored}
+    data: split.sft
+    ranks: 3
+    deepspeed: {bf16: {enabled: false}}
+  rm:
+    kind: reward
+    model: {path: tiny}
+    data: {ref: split.reward, file: rows.jsonl}
+    learning_rate: 1e400
+    dtype: fp16
+"""
+
+MESSAGES = """
+{spec}:6:23: error: split.tokenizer: `{folder}/nowhere` does not exist
+    6 |     tokenizer: {path: nowhere}
+      |                       ^^^^^^^
+
+{spec}:8:22: error: split.sources.0.data: `judge.py` has a suffix that is not known for data
+    8 |       - data: {path: judge.py}
+      |                      ^^^^^^^^
+hint: use `.jsonl`, `.jsonl.gz`, `.json`, `.parquet`
+
+{spec}:10:21: error: split.sources.1.data: `no/such/id` is not a hub id
+   10 |       - data: {hub: no/such/id}
+      |                     ^^^^^^^^^^
+hint: a hub id is `owner/name` or, for a folder, use `path:`
+
+{spec}:16:12: error: sft: `global_batch_size` 64 does not divide over `ranks` 3
+   16 |     ranks: 3
+      |            ^
+hint: set `global_batch_size` to 63 or 66, or `ranks` to 2 or 4
+
+{spec}:17:33: error: sft: `bf16.enabled` of the DeepSpeed config follows from the spec
+   17 |     deepspeed: {bf16: {enabled: false}}
+      |                                 ^^^^^
+hint: set `dtype`
+
+{spec}:21:5: error: rm.data: `file` goes with `path:` or `hub:`, not with a reference
+   21 |     data: {ref: split.reward, file: rows.jsonl}
+      |     ^^^^
+
+{spec}:22:20: error: rm.learning_rate: inf cannot be written down exactly
+   22 |     learning_rate: 1e400
+      |                    ^^^^^
+hint: use finite numbers
+
+{spec}:23:12: error: rm: `fp16` does not train on the CPU, which is what `device: auto` comes to here
+   23 |     dtype: fp16
+      |            ^^^^
+hint: set `device: gpu` to plan for another machine, or `dtype` to `bf16` or `fp32`
+
+8 errors
+"""
+
+
+def test_everything_that_is_wrong_comes_at_once(bench: Bench) -> None:
+    """One run of the command shows every mistake, in the order of the file."""
+    with pytest.raises(UserError) as caught:
+        bench.compile(WRONG)
+    expected = MESSAGES.strip().replace("{spec}", str(bench.folder / "spec.yaml"))
+    assert expected.replace("{folder}", str(bench.folder)) == str(caught.value)
+
+
+def test_a_gpu_pipeline_compiles_without_a_gpu(bench: Bench, seven: str) -> None:
+    """`device: gpu` is a statement about the machine that will run, so that a laptop can plan."""
+    devices = {name: action.device for name, action in bench.compile(seven).actions.items()}
+    assert {"split": "cpu", "sft": "gpu", "rm": "gpu", "engines": "gpu", "ppo": "gpu", "score": "cpu"} == {
+        name: device for name, device in devices.items() if name != "card"
+    }
+
+
+def test_auto_takes_gpus_for_deepspeed_only(bench: Bench, seven: str) -> None:
+    """Stages that do not train leave the GPUs to those that do."""
+    devices = {name: action.device for name, action in bench.on(gpus=1).compile(seven).actions.items()}
+    assert ("cpu", "gpu", "cpu") == (devices["split"], devices["score"], devices["card"])
+
+
+def test_actions_know_upstream_and_line(bench: Bench, seven: str) -> None:
+    """An action points back to its line in the spec and to the stages that it reads from."""
+    pipeline = bench.compile(seven)
+    assert ("sft", "ppo", "rm", "split") == pipeline.upstream("score")
+    lines = seven.splitlines()
+    assert all(lines[action.line - 1] == f"  {name}:" for name, action in pipeline.actions.items())

@@ -1,0 +1,186 @@
+"""Keys: golden vectors, what they are equal under, and what leaves them undecided."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import Bench
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from rlhfc.compile.action import Action, LoadedKind, ResolvedSource, UpstreamOutput
+from rlhfc.compile.keys import KeyDocument, Undecided, key_document
+from rlhfc.compile.reasons import Reason, ReasonCode
+from rlhfc.compile.world import major_minor
+from rlhfc.kind import Input, Kind, StageParams, numeric, runtime, semantic
+from rlhfc.store.digest import canonical_json
+
+ZEROS = f"b3:{'0' * 64}"
+
+
+class FitParams(StageParams):
+    """One leaf of each impact and an input of each origin."""
+
+    model: Input = semantic()
+    data: Input = semantic()
+    rate: float = semantic(1e-5)
+    words: str = semantic("é")
+    buckets: int = numeric(4)
+    every: int = runtime(7)
+
+
+@pytest.fixture
+def action(tmp_path: Path) -> Action:
+    """An action whose key document fits on a screen."""
+    folder = tmp_path / "fit"
+    folder.mkdir()
+    (folder / "launch.argv.j2").write_text("{{ launch.python }}\n-m\n{{ module }}\n{{ config }}\n")
+    kind = Kind("fit", 2, FitParams, {"model": "model", "data": "data"}, {"model": "model"}, ("torch",))
+    inputs = {
+        "model": ResolvedSource("hub:a/b", f"hub:{'1' * 40}"),
+        "data": UpstreamOutput("split", "rows"),
+    }
+    params = FitParams(model={"hub": "a/b"}, data={"ref": "split.rows"})
+    loaded = LoadedKind(kind, folder, "fit.main", tmp_path)
+    return Action("p", "fit", loaded, params, inputs, None, "cpu", code={"fit/main.py": "b3:11"})
+
+
+def libraries(name: str) -> str | None:
+    """A machine with torch alone."""
+    return {"torch": "2.13.1+cpu"}.get(name)
+
+
+def test_a_key_document_as_a_whole(action: Action) -> None:
+    """Golden vector: the document, its key, and what is recorded beside it."""
+    document = {
+        "kind": "fit",
+        "abi": 2,
+        "argv": ["<launch.python>", "-m", "fit.main", "<config>"],
+        "config": {
+            "params": {
+                "device": "<numeric>",
+                "ranks": "<numeric>",
+                "threads": "<numeric>",
+                "seed": 1234,
+                "log_every": "<runtime>",
+                "description": "<label>",
+                "model": "model",
+                "data": "data",
+                "rate": 1e-05,
+                "words": "é",
+                "buckets": "<numeric>",
+                "every": "<runtime>",
+            },
+            "settings": {},
+            "deepspeed": {},
+        },
+        "inputs": {"model": f"hub:{'1' * 40}", "data": ZEROS},
+        "code": {"fit/main.py": "b3:11"},
+        "libraries": {"torch": "2.13"},
+    }
+    recorded = {
+        "params.device": "cpu",
+        "params.ranks": 1,
+        "params.threads": 1,
+        "params.log_every": 10,
+        "params.buckets": 4,
+        "params.every": 7,
+        "libraries.torch": "2.13.1+cpu",
+    }
+    key = "b3:b3eb59eda4385e3fa8fc9a7ae24e3ce8165a362db0f187300b497879c63cb1ef"
+    known = key_document(action, {("split", "rows"): ZEROS}, libraries)
+    assert KeyDocument(document, key, recorded) == known
+    assert {"document": document, "recorded": recorded} == known.stored
+
+
+def test_missing_parts_are_named_and_never_guessed(action: Action) -> None:
+    """Each part that is not known is a reason, and the partial document lacks exactly these."""
+    unresolved = ResolvedSource("hub:a/b", None, unresolved="not known here")
+    action.inputs["model"] = unresolved  # type: ignore[index]
+    known = key_document(action, {}, lambda name: None)
+    assert isinstance(known, Undecided)
+    assert (
+        Reason(ReasonCode.SOURCE_UNRESOLVED, "model", after="not known here"),
+        Reason(ReasonCode.UPSTREAM_PENDING, "data", after="split.rows"),
+        Reason(ReasonCode.LIBRARY_MISSING, "torch"),
+    ) == known.reasons
+    assert ({}, {}) == (known.partial["inputs"], known.partial["libraries"])
+
+
+@pytest.mark.parametrize(
+    ("version", "expected"),
+    [("2.13.0+cpu", "2.13"), ("5.23.0.dev0", "5.23"), ("4", "4"), ("1.0rc1", "1.0"), ("git", "git")],
+)
+def test_major_and_minor(version: str, expected: str) -> None:
+    """A patch, a build and a local version do not decide numbers."""
+    assert expected == major_minor(version)
+
+
+COSMETIC = {
+    "comments": lambda text: text.replace("\n", "  # why\n"),
+    "blank lines": lambda text: text.replace("\n  ", "\n\n  "),
+    "line ends": lambda text: text.replace("\n", "\r\n"),
+    "flow style": lambda text: yaml.safe_dump(yaml.safe_load(text), default_flow_style=True),
+    "sorted fields": lambda text: yaml.safe_dump(yaml.safe_load(text), sort_keys=True),
+    "defaults written out": lambda text: text.replace("kind: ppo\n", "kind: ppo\n    kl_coef: 0.1\n"),
+    "another notation": lambda text: text.replace("kind: ppo\n", "kind: ppo\n    kl_coef: 1.0e-1\n"),
+}
+
+
+@pytest.mark.parametrize("edit", COSMETIC)
+def test_cosmetic_edits_of_the_spec(edit: str, bench: Bench, seven: str) -> None:
+    """What the spec says enters the keys, not how it says it."""
+    edited = COSMETIC[edit](seven)
+    assert seven != edited
+    assert bench.keys(seven) == bench.keys(edited)
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(order=st.randoms(use_true_random=False))
+def test_the_order_of_fields_and_stages(order: object, shared_bench: Bench, seven: str) -> None:
+    """Any order of mappings gives the same keys."""
+
+    def shuffled(value: object) -> object:
+        if isinstance(value, dict):
+            items = [(key, shuffled(item)) for key, item in value.items()]
+            order.shuffle(items)  # type: ignore[attr-defined]
+            return dict(items)
+        return [shuffled(item) for item in value] if isinstance(value, list) else value
+
+    edited = yaml.safe_dump(shuffled(yaml.safe_load(seven)), sort_keys=False)
+    assert shared_bench.keys(seven) == shared_bench.keys(edited)
+
+
+SCRIPT = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+from conftest import SEVEN, Bench, NoCode, World, Mirrors, some_version
+folder = Path(sys.argv[2])
+world = World(Mirrors(), NoCode(), gpus=0, libraries=some_version, hub_cache=folder)
+print(sorted(Bench(folder, world).keys(SEVEN).items()))
+"""
+
+
+def test_keys_are_the_same_in_every_process(shared_bench: Bench, tmp_path: Path, seven: str) -> None:
+    """Hash seed, locale, working directory and umask have no part in a key."""
+    expected = f"{sorted(shared_bench.keys(seven).items())}\n"
+    command = [sys.executable, "-c", SCRIPT, str(Path(__file__).parent), str(shared_bench.folder)]
+    for seed, locale, cwd, umask in (("1", "C", "/", 0o000), ("77", "C.UTF-8", str(tmp_path), 0o077)):
+        environment = os.environ | {"PYTHONHASHSEED": seed, "LC_ALL": locale}
+        done = subprocess.run(
+            command, cwd=cwd, umask=umask, env=environment, capture_output=True, text=True, check=True
+        )
+        assert expected == done.stdout
+
+
+def test_a_document_survives_its_storage(bench: Bench, seven: str) -> None:
+    """What the store reads back is what was hashed, so that comparisons show no false change."""
+    for known in bench.documents(seven).values():
+        assert known.stored == json.loads(canonical_json(known.stored))
