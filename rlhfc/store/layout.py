@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from rlhfc.store.files import make_folder, write_atomic
 
 NAME = "rlhfc-store"
 VERSION = 1
+UNSAFE = re.compile(r"[^\w.-]|^\.+")  # in a file name made from a pipeline's name
 FOLDERS = ("objects", "trees", "actions", "keydocs", "views", "work", "locks", "reports", "tmp")
 
 
@@ -64,7 +66,7 @@ class Layout:
 
     def report(self, pipeline: str) -> Path:
         """HTML report of the newest run of a pipeline."""
-        return self.root / "reports" / f"{pipeline}.html"
+        return self.root / "reports" / f"{UNSAFE.sub('_', pipeline)}.html"
 
     def _fan_out(self, folder: str, digest: str, suffix: str) -> Path:
         digits = hex_of(digest)

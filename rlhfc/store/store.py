@@ -166,6 +166,14 @@ class Store:
         )
         return result
 
+    def forget(self, key: str) -> None:
+        """Take back a result, so that the action is made again; its blobs stay."""
+        path = self.layout.action(key)
+        if path.exists():
+            path.unlink(missing_ok=True)
+            files.sync_folder(path.parent)
+            self.ledger.append("forgotten", key=key)
+
     def write_document(self, key: str, document: Mapping[str, Any]) -> None:
         """Keep a key document, so that a later plan can say what changed."""
         Publisher(self.layout, self.lookup).write_document(key, document)

@@ -1,0 +1,29 @@
+"""``rlhfc report``: write the HTML report of a pipeline again."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from rlhfc.cli.options import add_pipeline_options, prepare
+from rlhfc.report.write import write_report
+from rlhfc.store.store import Store
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    add_pipeline_options(parser)
+    parser.add_argument("--output", metavar="FILE", type=Path, help="where to (default: in the store)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write the report and print its path.
+
+    Raises:
+        UserError: the spec, an option, a source or the store is wrong.
+    """
+    prepared = prepare(arguments)
+    store = Store.create(prepared.store) if arguments.output is None else Store.open(prepared.store)
+    path = write_report(prepared.pipeline, store, prepared.world.libraries, arguments.output)
+    print(f"report: {path}")
+    return 0

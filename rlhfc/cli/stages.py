@@ -1,0 +1,24 @@
+"""Names of stages on the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rlhfc.compile.action import Pipeline
+from rlhfc.errors import Diagnostic, UserError, did_you_mean
+
+
+def check_stages(option: str, names: Iterable[str], pipeline: Pipeline) -> None:
+    """Refuse names that no stage has.
+
+    Raises:
+        UserError: with a diagnostic for each.
+    """
+    unknown = [name for name in names if name not in pipeline.actions]
+    if unknown:
+        raise UserError(
+            Diagnostic(
+                f"`{option} {name}` names no stage", hint=did_you_mean(name, pipeline.actions, "stages")
+            )
+            for name in unknown
+        )

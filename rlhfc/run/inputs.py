@@ -1,0 +1,129 @@
+"""What a stage reads, put where it can read it; and proof that nobody changed it meanwhile."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from rlhfc.compile.action import Action, ResolvedSource, UpstreamOutput
+from rlhfc.compile.digests import Digester
+from rlhfc.errors import UserError
+from rlhfc.spec.inputs import type_of_input
+from rlhfc.store.files import walk_files
+from rlhfc.store.store import Store
+
+Outputs = Mapping[tuple[str, str], str]
+Stamps = dict[str, tuple[int, int, int]]
+
+
+class DownloadError(Exception):
+    """A hub source that could not be fetched.
+
+    Attributes:
+        hint: what would mend it.
+    """
+
+    def __init__(self, message: str, hint: str) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The inputs of one action, on disk.
+
+    Attributes:
+        places: address to folder and, for a single file, its name inside.
+        trees: tree digest of each input that a stage made.
+        stamps: for the folder of each of those, inode, size and modification time of its files.
+    """
+
+    places: Mapping[str, tuple[Path, str | None]]
+    trees: tuple[str, ...]
+    stamps: Mapping[Path, Stamps]
+
+
+def materialise(action: Action, outputs: Outputs, store: Store) -> Inputs:
+    """Put every input of an action where the stage can read it.
+
+    Args:
+        action: the stage.
+        outputs: tree digest of each upstream output, by stage and port.
+        store: holds them.
+
+    Raises:
+        DownloadError: a hub source could not be fetched.
+        DamagedRecordError: an upstream output went missing since it was found.
+    """
+    places: dict[str, tuple[Path, str | None]] = {}
+    trees, stamps = [], {}
+    for address, binding in action.inputs.items():
+        if isinstance(binding, UpstreamOutput):
+            tree = outputs[(binding.stage, binding.port)]
+            places[address] = (store.view(tree), None)
+            trees.append(tree)
+            stamps[places[address][0]] = _stamps(places[address][0])
+        elif binding.path is not None:
+            places[address] = (binding.path, binding.file)
+        else:
+            places[address] = (_download(binding, _accepted(action, address)), binding.file)
+    return Inputs(places, tuple(dict.fromkeys(trees)), stamps)
+
+
+def changed_input(action: Action, inputs: Inputs, digests: Digester) -> str | None:
+    """Find the first input that is not what it was at the launch; None when all are."""
+    for address, binding in action.inputs.items():
+        folder, file = inputs.places[address]
+        if isinstance(binding, UpstreamOutput):
+            if _stamps(folder) != inputs.stamps[folder]:
+                return address
+        elif binding.path is not None and _digest(folder, file, digests) != binding.digest:
+            return address
+    return None
+
+
+def _digest(folder: Path, file: str | None, digests: Digester) -> str | None:
+    try:
+        return digests.file(folder / file) if file is not None else digests.folder(folder)
+    except UserError:  # gone, or being written
+        return None
+
+
+def _stamps(folder: Path) -> Stamps:
+    stamps = {}
+    for entry in walk_files(folder):
+        state = entry.stat(follow_symlinks=False)
+        stamps[entry.path] = (state.st_ino, state.st_size, state.st_mtime_ns)
+    return stamps
+
+
+def _accepted(action: Action, address: str) -> str:
+    return type_of_input(address, action.kind.inputs) or ""
+
+
+def _download(source: ResolvedSource, accepted: str) -> Path:
+    """Fetch a snapshot at its pinned commit, in a process of its own; return its folder.
+
+    Raises:
+        DownloadError: it cannot be had.
+    """
+    assert source.hub is not None
+    name, commit = source.hub
+    repository = "dataset" if accepted == "data" else "model"
+    command = [sys.executable, "-m", "rlhfc.run.hub", repository, name, commit]
+    if source.file is not None:
+        command.append(source.file)
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, env=dict(os.environ)
+    )
+    if done.returncode == 0:
+        return Path(done.stdout.splitlines()[-1])
+    said = done.stderr.strip().splitlines()
+    raise DownloadError(
+        f"cannot download `{source.origin}`: {said[-1] if said else f'exit status {done.returncode}'}",
+        f"name a local copy with `--mirror {name}=FOLDER`",
+    )

@@ -1,0 +1,51 @@
+"""What can be known to fail before anything is started."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rlhfc.compile.action import Action, ResolvedSource
+from rlhfc.compile.reasons import Reason, ReasonCode
+from rlhfc.compile.world import Libraries
+from rlhfc.errors import Diagnostic, Mark, UserError
+from rlhfc.plan.planner import Plan, Verdict
+from rlhfc.plan.words import sentence
+from rlhfc.run.slots import need_of
+
+DOWNLOADER = "huggingface-hub"
+
+
+def check(plan: Plan, gpus: int, libraries: Libraries) -> None:
+    """Refuse a run whose stages this machine cannot carry out.
+
+    Raises:
+        UserError: with a diagnostic for every stage that lacks GPUs, a library or a source.
+    """
+    found = [
+        Diagnostic(f"{name}: {message}", Mark(plan.pipeline.spec, action.line, 1), hint)
+        for name, action in plan.pipeline.actions.items()
+        if plan.stages[name].verdict is not Verdict.CACHED
+        for message, hint in _faults(action, plan.stages[name].reasons, gpus, libraries)
+    ]
+    if found:
+        raise UserError(found)
+
+
+def _faults(
+    action: Action, reasons: tuple[Reason, ...], gpus: int, libraries: Libraries
+) -> Iterator[tuple[str, str | None]]:
+    wanted = need_of(action).gpus
+    if wanted > gpus:
+        has = f"this machine has {gpus}" if gpus else "this machine has none"
+        hint = "set `ranks` to what there is" if gpus else "set `device: cpu`, or run it where there are GPUs"
+        yield f"wants {wanted} GPU{'s' if wanted > 1 else ''}, and {has}", hint
+    for reason in reasons:
+        if reason.code is ReasonCode.LIBRARY_MISSING:
+            yield sentence(reason), "install what stages need: `pip install 'rlhfc[train]'`"
+        elif reason.code is ReasonCode.SOURCE_UNRESOLVED:
+            yield sentence(reason), None
+    if libraries(DOWNLOADER) is None:
+        for address, binding in action.inputs.items():
+            if isinstance(binding, ResolvedSource) and binding.path is None:
+                message = f"input {address} has to be downloaded, and `{DOWNLOADER}` is not installed here"
+                yield message, "`pip install 'rlhfc[train]'`, or name a local copy with `--mirror ID=FOLDER`"

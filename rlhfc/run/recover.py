@@ -1,0 +1,39 @@
+"""What dead runs left behind, dealt with before anything is launched."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from rlhfc.run.attempt import attempts, settle_leftovers
+from rlhfc.run.locks import free_lock
+from rlhfc.store.store import Store
+
+
+def settle_store(store: Store, say: Callable[[str], None]) -> None:
+    """Mark every attempt whose run died as lost and end its processes, whatever its key.
+
+    A key that a living run holds is left alone. This pipeline's own keys are settled again when they
+    are locked; the others may still occupy GPUs.
+    """
+    folder = store.layout.root / "work"
+    for work in sorted(folder.iterdir()) if folder.is_dir() else []:
+        key = _key_of(work)
+        if key is None or not _unsettled(work):
+            continue
+        with free_lock(store.layout.lock(key)) as held:
+            for line in settle_leftovers(work) if held else ():
+                say(line)
+
+
+def _unsettled(work: Path) -> bool:
+    newest = attempts(work)[-1:]
+    return any(status is not None and status.state == "running" for status in (a.status() for a in newest))
+
+
+def _key_of(work: Path) -> str | None:
+    try:
+        return str(json.loads((work / "key.json").read_bytes())["key"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

@@ -1,0 +1,115 @@
+"""``rlhfc run`` as a function: plan, check, execute, record."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from collections.abc import Callable, Collection
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from rlhfc.compile.action import Pipeline
+from rlhfc.compile.world import World
+from rlhfc.plan.planner import Plan, make_plan
+from rlhfc.plan.words import sentences
+from rlhfc.run import preflight
+from rlhfc.run.board import Board
+from rlhfc.run.display import Display
+from rlhfc.run.executor import Executor, Interrupts, Means
+from rlhfc.run.outcome import RunOutcome, State
+from rlhfc.run.process import LocalLauncher
+from rlhfc.run.recover import settle_store
+from rlhfc.run.signals import counted
+from rlhfc.run.slots import Slots
+from rlhfc.store.store import Store
+
+STOPPING = (
+    "stopping: running stages save a checkpoint first; once more ends them now",
+    "ending: running stages are told to end; once more kills them",
+    "killing what still runs",
+)
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Slots of this machine.
+
+    Attributes:
+        cpus: threads that may run at once.
+        devices: numbers of the GPUs that may be used.
+    """
+
+    cpus: int
+    devices: tuple[int, ...]
+
+
+def this_machine_slots(gpus: int, visible: str | None) -> Machine:
+    """Tell what stages may use: the CPUs of our affinity, and GPUs by number.
+
+    Args:
+        gpus: how many there are.
+        visible: ``CUDA_VISIBLE_DEVICES``; ``deepspeed --include`` wants the numbers in it.
+    """
+    cpus = len(os.sched_getaffinity(0))
+    named = [part.strip() for part in (visible or "").split(",")]
+    if gpus and all(part.isdecimal() for part in named):
+        return Machine(cpus, tuple(int(part) for part in named)[:gpus])
+    return Machine(cpus, tuple(range(gpus)))
+
+
+def run_pipeline(
+    pipeline: Pipeline,
+    store: Store,
+    world: World,
+    machine: Machine,
+    show: Callable[[Board], Display],
+    forced: Collection[str] = (),
+) -> RunOutcome:
+    """Run what is not done yet.
+
+    Raises:
+        UserError: something is known to fail before it starts; nothing has been launched.
+    """
+    began = time.monotonic()
+    plan = make_plan(pipeline, store, world.libraries, forced)
+    preflight.check(plan, len(machine.devices), world.libraries)
+    slots = Slots(machine.cpus, machine.devices)
+    means = Means(store, world.libraries, world.digests, slots, LocalLauncher())
+    executor, interrupts = Executor(pipeline, means, forced), Interrupts()
+
+    def stop() -> None:
+        interrupts.ask()
+        executor.board.say(STOPPING[min(interrupts.level, len(STOPPING)) - 1])
+
+    run = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
+    if not plan.nothing_to_do:
+        settle_store(store, executor.board.say)
+        store.ledger.append("run", run=run, pipeline=pipeline.name, spec=str(pipeline.spec))
+    with counted(stop), closing(show(executor.board)) as display:
+        stages = executor.run(run, interrupts, display.refresh)
+    outcome = RunOutcome(run, pipeline.name, stages, interrupts.level > 0, time.monotonic() - began)
+    record(outcome, plan, store)
+    return outcome
+
+
+def record(outcome: RunOutcome, plan: Plan, store: Store) -> None:
+    """Note in the ledger how each stage ended and why it ran; a stage that is as it was needs no line."""
+    for stage, ended in outcome.stages.items():
+        if ended.state is State.CACHED:
+            if store.last_key(outcome.pipeline, stage) != ended.key:
+                store.ledger.append(
+                    "cached", run=outcome.run, pipeline=outcome.pipeline, stage=stage, key=ended.key
+                )
+            continue
+        store.ledger.append(
+            "stage",
+            run=outcome.run,
+            pipeline=outcome.pipeline,
+            stage=stage,
+            key=ended.key,
+            state=str(ended.state),
+            seconds=round(ended.seconds, 3),
+            reasons=sentences(plan.stages[stage].reasons),
+        )

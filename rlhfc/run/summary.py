@@ -1,0 +1,114 @@
+"""What a run says at its end: failures, what can be resumed, a table; the same as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from rlhfc.plan.words import duration
+from rlhfc.run.outcome import Failure, RunOutcome, StageOutcome, State
+
+FORMAT_VERSION = "1.0"
+FIGURES = 3  # of a stage's summary in the table
+HEADER = ("stage", "state", "time", "figures")
+
+
+def table_lines(outcome: RunOutcome) -> list[str]:
+    """Lay out stage, state, time and main figures, one line a stage."""
+    rows = [HEADER, *(_row(ended) for ended in outcome.stages.values())]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADER))]
+    padded = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+    return [line.rstrip() for line in padded]
+
+
+def closing_lines(outcome: RunOutcome, spec: Path) -> list[str]:
+    """Tell what went wrong, with the last lines of the logs, and how to go on."""
+    lines: list[str] = []
+    for ended in outcome.stages.values():
+        if ended.state is State.FAILED and ended.failure is not None:
+            lines += ["", *_failure_lines(ended, ended.failure, spec)]
+        elif ended.state is State.BLOCKED:
+            lines.append(f"{ended.stage}: not started, blocked by {', '.join(ended.blocked_by)}")
+    going_on = [text for ended in outcome.stages.values() for text in _resumable(ended)]
+    if outcome.exit_status != 0 and (going_on or outcome.interrupted):
+        lines += ["", *going_on, "run the same command to continue"]
+    return lines
+
+
+def run_document(outcome: RunOutcome, report: Path | None) -> dict[str, Any]:
+    """The run as plain values. Within format 1 fields are only ever added."""
+    return {
+        "format_version": FORMAT_VERSION,
+        "run": outcome.run,
+        "pipeline": outcome.pipeline,
+        "nothing_to_do": outcome.nothing_to_do,
+        "interrupted": outcome.interrupted,
+        "exit_status": outcome.exit_status,
+        "seconds": round(outcome.seconds, 3),
+        "report": str(report) if report else None,
+        "stages": [_stage(ended) for ended in outcome.stages.values()],
+    }
+
+
+def figures(summary: Mapping[str, float | int | str], limit: int | None = None) -> str:
+    """Main figures in words: ``eval_perplexity 8.1, eval_loss 2.09``."""
+    pairs = list(summary.items())[:limit]
+    return ", ".join(f"{name} {_number(value)}" for name, value in pairs)
+
+
+def _number(value: float | int | str) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _row(ended: StageOutcome) -> tuple[str, ...]:
+    seconds = ended.result.seconds if ended.result else ended.seconds
+    time = duration(seconds) if seconds else ""
+    if ended.result is not None:
+        text = figures(ended.result.summary, FIGURES)
+    elif ended.failure is not None:
+        text = ended.failure.message
+    else:
+        text = f"by {', '.join(ended.blocked_by)}" if ended.blocked_by else ""
+    return ended.stage, str(ended.state), time, text
+
+
+def _failure_lines(ended: StageOutcome, failure: Failure, spec: Path) -> Iterator[str]:
+    yield f"error: {ended.stage}: {failure.message}"
+    if failure.tail:
+        yield f"its last {len(failure.tail)} lines:"
+        yield from (f"  | {line}" for line in failure.tail)
+    if failure.hint:
+        yield f"hint: {failure.hint}"
+    if failure.log is not None:
+        yield f"see all with `rlhfc show {spec} {ended.stage} --log`"
+
+
+def _resumable(ended: StageOutcome) -> Iterator[str]:
+    if ended.checkpoint is not None:
+        step, total = ended.checkpoint
+        yield f"{ended.stage}: will resume at step {step} of {total}"
+
+
+def _stage(ended: StageOutcome) -> dict[str, Any]:
+    result, failure = ended.result, ended.failure
+    return {
+        "stage": ended.stage,
+        "kind": ended.kind,
+        "state": str(ended.state),
+        "key": ended.key,
+        "seconds": round(ended.seconds, 3),
+        "attempt": ended.attempt,
+        "blocked_by": list(ended.blocked_by),
+        "resume": ended.checkpoint and {"step": ended.checkpoint[0], "total": ended.checkpoint[1]},
+        "summary": dict(result.summary) if result else None,
+        "outputs": dict(result.outputs) if result else None,
+        "failure": failure
+        and {
+            "message": failure.message,
+            "hint": failure.hint,
+            "returncode": failure.returncode,
+            "log": str(failure.log) if failure.log else None,
+            "tail": list(failure.tail),
+        },
+    }

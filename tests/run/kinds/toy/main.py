@@ -1,0 +1,142 @@
+"""Entry of the toy kind: steps, metrics, checkpoints, a manifest; and every way to go wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import struct
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+CONFIG = json.loads(Path(sys.argv[sys.argv.index("--config") + 1]).read_text())
+PARAMS, PATHS = CONFIG["params"], {name: Path(path) for name, path in CONFIG["paths"].items()}
+OUT = Path(CONFIG["outputs"]["thing"])
+
+
+def trace(what: str) -> None:
+    """Leave a line for the test."""
+    if "TOY_TRACE" in os.environ:
+        with open(os.environ["TOY_TRACE"], "a") as stream:
+            stream.write(f"{CONFIG['stage']} {what} {time.monotonic()}\n")
+
+
+def write(path: Path, text: str) -> None:
+    """Write a file durably, all of it or nothing."""
+    draft = path.with_suffix(".draft")
+    draft.write_text(text)
+    draft.replace(path)
+
+
+def resume() -> int:
+    """Return the step of the newest complete checkpoint, and cut the metrics back to it."""
+    found = sorted(PATHS["checkpoints"].glob("step-*/COMPLETE.json"))
+    step = json.loads(found[-1].read_text())["step"] if found else 0
+    if PATHS["metrics"].exists():
+        lines = PATHS["metrics"].read_text().splitlines()
+        kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
+        write(PATHS["metrics"], "".join(f"{line}\n" for line in kept))
+    return step
+
+
+def checkpoint(step: int) -> None:
+    """Save a step."""
+    folder = PATHS["checkpoints"] / f"step-{step:06d}"
+    folder.mkdir(exist_ok=True)
+    (folder / "state").write_text(str(step))
+    record = {"step": step, "total": PARAMS["steps"], "ranks": 1, "files": [{"path": "state", "size": len(str(step))}]}
+    write(folder / "COMPLETE.json", json.dumps(record))
+
+
+def work() -> None:
+    """Take the steps that are left."""
+    total = PARAMS["steps"]
+    for step in range(resume() + 1, total + 1):
+        trace(f"step-{step}")
+        time.sleep(PARAMS["step_seconds"])
+        with PATHS["metrics"].open("a") as stream:
+            stream.write(json.dumps({"step": step, "total": total, "phase": "train", "loss": 1 / step}) + "\n")
+        checkpoint(step)
+        if PATHS["stop_file"].exists() and PARAMS["behave"] != "deaf" and step < total:
+            sys.exit(75)
+
+
+def content() -> str:
+    """What this stage makes: its value and what it read."""
+    read = [CONFIG["inputs"][name] for name in ("left", "right") if name in CONFIG["inputs"]]
+    texts = [(Path(place["path"]) / (place["file"] or "data.txt")).read_text() for place in read]
+    return "constant" if PARAMS["constant"] else f"{PARAMS['value']}({','.join(texts)})"
+
+
+def misbehave_before() -> None:
+    """Go wrong before the work is done."""
+    match PARAMS["behave"]:
+        case "fail":
+            print("[2026-01-01 00:00:00,000] [INFO] [launch.py:1:main] noise of the launcher")
+            sys.stdout.buffer.write(b"bytes that are not UTF-8: \xff\xfe\n")
+            print("\n".join(f"line {n}" for n in range(30)))
+            sys.exit(3)
+        case "user_error":
+            print("Traceback (most recent call last):\n  noise", file=sys.stderr)
+            print("error: column `x` is missing hint: map it with `columns`", file=sys.stderr)
+            sys.exit(65)
+        case "lie":
+            sys.exit(0)
+        case "hang":
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            trace("hangs")
+            time.sleep(1000)
+
+
+def misbehave_after() -> None:
+    """Go wrong with the outputs, or leave something running."""
+    match PARAMS["behave"]:
+        case "survivor" | "escapee":
+            subprocess.Popen(
+                [sys.executable, "-c", "import time; time.sleep(1000)"],
+                start_new_session=PARAMS["behave"] == "escapee",
+            )
+        case "symlink":
+            (OUT / "link").symlink_to("/etc/hostname")
+        case "unlisted":
+            (OUT / "unlisted").write_text("x")
+        case "not_utf8":
+            Path(os.fsdecode(os.fsencode(OUT) + b"/\xff")).write_text("x")
+        case "short":
+            (OUT / "data.txt").write_text("")
+        case "touch_input":
+            place = CONFIG["inputs"]["left"]
+            (Path(place["path"]) / place["file"]).write_text("changed")
+
+
+def main() -> None:
+    """Do as the parameters say."""
+    trace("starts")
+    misbehave_before()
+    work()
+    (OUT / "data.txt").write_text(content())
+    if PARAMS["behave"] == "torn_tensors":
+        header = json.dumps({"w": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}).encode()
+        (OUT / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + b"1234")
+    if PARAMS["behave"] == "odd_names":
+        (OUT / "a b\nc ü").write_text("odd")
+    if PARAMS["behave"] == "link_input":
+        os.link(Path(CONFIG["inputs"]["left"]["path"]) / "data.txt", OUT / "linked.txt")
+    found = sorted(path for path in OUT.rglob("*") if path.is_file())
+    files = [{"path": path.relative_to(OUT).as_posix(), "size": path.stat().st_size} for path in found]
+    misbehave_after()
+    manifest = {
+        "format": 1,
+        "action_key": CONFIG["action_key"],
+        "step": PARAMS["steps"],
+        "total": PARAMS["steps"],
+        "ports": {"thing": files},
+        "summary": {"value": PARAMS["value"]},
+    }
+    write(PATHS["manifest"], json.dumps(manifest))
+    trace("ends")
+
+
+main()
