@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from functools import reduce
-from typing import Literal
+from typing import Any, Literal
 
 from rlhfc.errors import Diagnostic
 from rlhfc.kind import EngineParams
 from rlhfc.spec.model import Draft
 
+Device = Literal["auto", "cpu", "gpu"]
 Fault = tuple[str, str, str]
 """Field, what is wrong with it, hint."""
 
@@ -26,7 +26,7 @@ def sharding_faults(engine: EngineParams) -> Iterator[Fault]:
         yield "offload", "`optimizer` needs ZeRO, and zero_stage is 0", "set `zero_stage` to 1, 2 or 3"
 
 
-def device_faults(engine: EngineParams, device: Literal["auto", "cpu", "gpu"]) -> Iterator[Fault]:
+def device_faults(engine: EngineParams, device: Device) -> Iterator[Fault]:
     """What is wrong with an engine on this device; ``auto`` is nothing wrong until it is resolved."""
     if device != "cpu":
         return
@@ -41,13 +41,14 @@ def engine_faults(drafts: Mapping[str, Draft]) -> Iterator[Diagnostic]:
     for draft in drafts.values():
         if draft.loaded is None or draft.params is None:
             continue
+        device: Device = getattr(draft.params, "device", "auto")
         for dotted in draft.loaded.kind.engines.values():
             owner, path = _owner(drafts, draft, dotted)
             engine = _engine(owner, path) if owner is not None else None
             if owner is None or engine is None:
                 continue
             own = list(sharding_faults(engine)) if owner is draft else []
-            for name, message, hint in [*own, *device_faults(engine, draft.params.device)]:
+            for name, message, hint in [*own, *device_faults(engine, device)]:
                 at = (*path, name)
                 where = "" if owner is draft else f" (`{draft.name}` has `device: cpu`)"
                 yield Diagnostic(f"{owner.address(at)}: {message}{where}", owner.locate(at), hint)
@@ -63,5 +64,10 @@ def _owner(drafts: Mapping[str, Draft], draft: Draft, dotted: str) -> tuple[Draf
 
 
 def _engine(owner: Draft, path: tuple[str, ...]) -> EngineParams | None:
-    found = reduce(lambda value, name: getattr(value, name, None), path, owner.params)
-    return found if isinstance(found, EngineParams) else None
+    found: Any = owner.params
+    for name in path:
+        found = getattr(found, name, None)
+    if not isinstance(found, EngineParams):
+        return None
+    # Of an engine with a wrong field nothing more is said until that is right.
+    return found if all(hasattr(found, name) for name in EngineParams.model_fields) else None

@@ -16,12 +16,15 @@ def inputs_of(params: StageParams) -> dict[str, InputModel]:
 
 
 def walk_inputs(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, InputModel]]:
-    """Address and input of everything below ``value``: a model, a list, a mapping or a leaf."""
+    """Address and input of everything below ``value``: a model, a list, a mapping or a leaf.
+
+    Fields that an incomplete model lacks are passed over.
+    """
     if isinstance(value, InputModel):
         yield ".".join(path), value
     elif isinstance(value, BaseModel):
         for name in type(value).model_fields:
-            yield from walk_inputs(getattr(value, name), (*path, name))
+            yield from walk_inputs(getattr(value, name, None), (*path, name))
     elif isinstance(value, dict):
         for name, item in value.items():
             yield from walk_inputs(item, (*path, str(name)))

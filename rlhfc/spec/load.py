@@ -15,7 +15,7 @@ from pydantic import ValidationError, create_model
 from rlhfc.compile.action import LoadedKind
 from rlhfc.compile.kinds import load_kinds
 from rlhfc.errors import Diagnostic, Mark, UserError, did_you_mean, listing
-from rlhfc.kind import InputModel, SpecModel, StageParams
+from rlhfc.kind import SpecModel, StageParams
 from rlhfc.spec.engines import engine_faults
 from rlhfc.spec.inputs import walk_inputs
 from rlhfc.spec.messages import Subject, explain, shown
@@ -160,18 +160,17 @@ def _draft(
     values = whole.plain()
     defaulted = frozenset(filled)
     try:
-        params: StageParams | None = model.model_validate(values)
-        inputs = dict(walk_inputs(params))
+        params, complete = model.model_validate(values), True
     except ValidationError as error:
         subject = Subject(model, whole, name, f"kind `{loaded.kind.name}`", ports, defaulted)
         faults.extend(explain(error, subject))
-        params, inputs = None, _right_inputs(model, values)
-    return Draft(name, whole, loaded, params, inputs, defaulted)
+        params, complete = _right_fields(model, values), False
+    return Draft(name, whole, loaded, params, dict(walk_inputs(params)), complete, defaulted)
 
 
-def _right_inputs(model: type[StageParams], values: dict[str, Any]) -> dict[str, InputModel]:
-    """Inputs under those fields that are right by themselves, so that they are checked all the same."""
-    inputs: dict[str, InputModel] = {}
+def _right_fields(model: type[StageParams], values: dict[str, Any]) -> StageParams:
+    """Parameters without those fields that are wrong by themselves, so that the rest is checked too."""
+    right: dict[str, Any] = {}
     for name, value in values.items():
         info = model.model_fields.get(name)
         if info is None:
@@ -179,12 +178,16 @@ def _right_inputs(model: type[StageParams], values: dict[str, Any]) -> dict[str,
         field: Any = (info.annotation, info)
         alone = create_model("_Alone", __base__=SpecModel, **{name: field})
         with suppress(ValidationError):
-            inputs.update(walk_inputs(alone.model_validate({name: value})))
-    return inputs
+            right[name] = getattr(alone.model_validate({name: value}), name)
+    partial_params = model.model_construct(**right)
+    for name in values.keys() - right.keys():
+        # Not its default: that would be blamed on the user.
+        partial_params.__dict__.pop(name, None)
+    return partial_params
 
 
 def _stage(draft: Draft) -> StageSpec | None:
-    if draft.loaded is None or draft.params is None:
+    if draft.loaded is None or draft.params is None or not draft.complete:
         return None
     return StageSpec(draft.name, draft.loaded, draft.params, draft.locate(()), draft.node)
 

@@ -40,8 +40,10 @@ class Draft:
 
     Attributes:
         node: its fields without ``kind``, defaults filled in.
-        loaded: None when the kind is unknown.
-        params: None when a field is wrong; ``inputs`` then holds those that are right.
+        loaded: None when the kind is unknown, as is ``params`` then.
+        params: has no attribute for a field that is wrong or missing.
+        inputs: of ``params``, by address.
+        complete: whether ``params`` has every field.
         defaulted: fields whose value came from ``defaults``.
     """
 
@@ -50,6 +52,7 @@ class Draft:
     loaded: LoadedKind | None
     params: StageParams | None
     inputs: Mapping[str, InputModel]
+    complete: bool = False
     defaulted: frozenset[str] = frozenset()
 
     def locate(self, path: tuple[str | int, ...]) -> Mark:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import copy
+import json
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from rlhfc.errors import UserError
 from rlhfc.spec.inputs import inputs_of, type_of_input
 from rlhfc.spec.load import load_pipeline
+from rlhfc.spec.parse import parse_file
 
 SPLIT = """  split:
     kind: data_split
@@ -253,3 +260,69 @@ def test_llama2_has_upstreams_values():
     assert {"sft", "reward", "engines", "ppo", "evaluate"} == {
         name for name, stage in stages.items() if stage.params.ranks == 8
     }
+
+
+def test_wrong_field_hides_no_other_mistake(write):
+    """With a field wrong, engines, references and cycles of the same stage are checked all the same."""
+    sft = SFT.replace("split.sft", "split.reward") + "    epochs: two\n    offload: all\n"
+    assert [
+        "sft.data: expected type `demonstrations`, but `split.reward` is of type `preferences`",
+        "sft.epochs: expected a whole number, got `two`",
+        "sft.offload: `all` needs ZeRO stage 3, and zero_stage is 0",
+    ] == messages(write(SPLIT + sft))
+
+
+def test_wrong_field_is_not_taken_for_its_default(write):
+    """What depends on a field that is wrong is not blamed as if that field had its default."""
+    sft = SFT + "    zero_stage: three\n    offload: all\n"
+    expected = "sft.zero_stage: expected one of `0`, `1`, `2`, `3`, got `three`"
+    assert [expected] == messages(write(SPLIT + sft))
+
+
+SCRAPS = st.sampled_from(
+    [
+        None,
+        True,
+        -1,
+        0,
+        2.5,
+        "",
+        "x",
+        "sft.model",
+        "a.b",
+        "engines",
+        [],
+        ["a"],
+        [[1]],
+        {},
+        {"path": "p"},
+        {"x": {}},
+    ]
+)
+
+
+def places(value, path=()):
+    """Path of each value inside a plain document."""
+    for step, below in value.items() if isinstance(value, dict) else enumerate(value):
+        yield (*path, step)
+        if isinstance(below, dict | list):
+            yield from places(below, (*path, step))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_any_damage_is_a_mistake_of_the_users(tmp_path_factory, data):
+    """However a spec is damaged, loading gives a pipeline or located mistakes, never another failure."""
+    document = parse_file(Path("pipelines/llama2.yaml")).plain()
+    for _ in range(data.draw(st.integers(1, 3))):
+        *parents, last = data.draw(st.sampled_from(list(places(document))))
+        holder = reduce(getitem, parents, document)
+        holder[last] = copy.deepcopy(data.draw(SCRAPS))
+    file = tmp_path_factory.mktemp("damaged") / "spec.yaml"
+    file.write_text(json.dumps(document), encoding="utf-8")
+    mistakes = ()
+    try:
+        load_pipeline(file)
+    except UserError as error:
+        mistakes = error.diagnostics
+    assert all(mistake.mark is not None and mistake.mark.file == file for mistake in mistakes)
