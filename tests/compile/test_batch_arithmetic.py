@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from conftest import Bench
+from bench import Bench
 
 from rlhfc.compile.action import Batch
 from rlhfc.compile.batch import BatchError, divide

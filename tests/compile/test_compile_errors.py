@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Bench
+from bench import Bench
 
 from rlhfc.errors import UserError
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from conftest import Bench
+from bench import Bench
 
 from rlhfc.compile.action import Batch
 from rlhfc.compile.deepspeed import (

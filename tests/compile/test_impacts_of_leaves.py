@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args, get_origin
 
 import pytest
 import yaml
-from conftest import SEVEN, Bench, make_bench
+from bench import SEVEN, Bench, make_bench
 from pydantic import BaseModel
 
 from rlhfc.compile.impacts import Leaf, leaves

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import Bench
+from bench import Bench
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -161,7 +161,7 @@ SCRIPT = """
 import sys
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
-from conftest import SEVEN, Bench, NoCode, World, Mirrors, some_version
+from bench import SEVEN, Bench, NoCode, World, Mirrors, some_version
 folder = Path(sys.argv[2])
 world = World(Mirrors(), NoCode(), gpus=0, libraries=some_version, hub_cache=folder)
 print(sorted(Bench(folder, world).keys(SEVEN).items()))

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import Bench
+from bench import Bench
 
 from rlhfc.compile.action import Action, Launch, LoadedKind, WorkPaths
 from rlhfc.compile.render import launch_argv, launch_environment, masked_argv, resolved_config

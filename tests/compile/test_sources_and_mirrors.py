@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Bench
+from bench import Bench
 
 from rlhfc.compile.action import ResolvedSource
 from rlhfc.compile.digests import CachedDigester

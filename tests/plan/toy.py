@@ -1,0 +1,119 @@
+"""A store made of mappings, and a pipeline of three small stages: split → fit → score."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from rlhfc.compile.action import Action, LoadedKind, Pipeline, ResolvedSource, UpstreamOutput
+from rlhfc.compile.keys import KeyDocument, key_document
+from rlhfc.kind import Input, Kind, StageParams, numeric, runtime, semantic
+from rlhfc.plan.planner import Plan, make_plan
+from rlhfc.store.records import ActionResult
+
+TEMPLATE = "{{ launch.python }}\n-m\n{{ module }}\n--config\n{{ config }}\n"
+
+
+class ToyParams(StageParams):
+    """Fields that the three kinds share."""
+
+    source: Input = semantic()
+    rate: float = semantic(0.1)
+    buckets: int = numeric(4)
+    every: int = runtime(7)
+
+
+@dataclass
+class FakeStore:
+    """Holds what it is told; ``asked`` lists the keys that were looked up."""
+
+    results: dict[str, ActionResult] = field(default_factory=dict)
+    kept: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    last: dict[str, str] = field(default_factory=dict)
+    checkpoints: dict[str, tuple[int, int]] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
+
+    def lookup(self, key: str) -> ActionResult | None:
+        """See ``StoreReader``."""
+        self.asked.append(key)
+        return self.results.get(key)
+
+    def key_document(self, key: str) -> Mapping[str, Any] | None:
+        """See ``StoreReader``."""
+        return self.kept.get(key)
+
+    def last_key(self, pipeline: str, stage: str) -> str | None:
+        """See ``StoreReader``."""
+        return self.last.get(f"{pipeline}/{stage}")
+
+    def checkpoint(self, stage: str, key: str) -> tuple[int, int] | None:
+        """See ``StoreReader``."""
+        return self.checkpoints.get(key)
+
+
+@dataclass
+class Toy:
+    """The pipeline, a store, and what is installed; edits are made on it as a user would make them."""
+
+    actions: dict[str, Action]
+    store: FakeStore = field(default_factory=FakeStore)
+    installed: dict[str, str] = field(default_factory=lambda: {"torch": "2.13.0"})
+
+    def edit(self, stage: str, **fields: Any) -> None:
+        """Change parameters of a stage."""
+        action = self.actions[stage]
+        self.change(stage, params=action.params.model_copy(update=fields))
+
+    def change(self, stage: str, **parts: Any) -> None:
+        """Change parts of an action."""
+        self.actions[stage] = replace(self.actions[stage], **parts)
+
+    def pipeline(self) -> Pipeline:
+        """The pipeline as it is now."""
+        return Pipeline("toy", Path("/specs/toy.yaml"), dict(self.actions))
+
+    def plan(self, *forced: str) -> Plan:
+        """Plan it."""
+        return make_plan(self.pipeline(), self.store, self.installed.get, forced)
+
+    def run(self, made: str = "1") -> None:
+        """Act as a run that does what the plan says; every output holds ``made``, under its stage's name."""
+        outputs: dict[tuple[str, str], str] = {}
+        for name, action in self.actions.items():
+            known = key_document(action, outputs, self.installed.get)
+            assert isinstance(known, KeyDocument)
+            new = ActionResult(
+                known.key,
+                {"out": f"b3:{name}{made}"},
+                metrics=None,
+                summary={},
+                seconds=250.4,
+                attempts=1,
+                finished="2026-03-01T10:00:00+00:00",
+                size=13_500_000,
+            )
+            result = self.store.results.setdefault(known.key, new)
+            self.store.kept.setdefault(known.key, known.stored)
+            self.store.last[f"toy/{name}"] = known.key
+            outputs[(name, "out")] = result.outputs["out"]
+
+
+def make_toy(tmp_path: Path) -> Toy:
+    """Three stages that never ran."""
+    folder = tmp_path / "toy"
+    folder.mkdir()
+    (folder / "launch.argv.j2").write_text(TEMPLATE)
+
+    def action(name: str, binding: UpstreamOutput | ResolvedSource, **kind: Any) -> Action:
+        declared = Kind(name, 1, ToyParams, {"source": "data"}, {"out": "data"}, **kind)
+        params = ToyParams(source={"path": "rows.jsonl"})
+        loaded = LoadedKind(declared, folder, f"{name}.main", tmp_path)
+        code = {f"{name}/main.py": "b3:11"}
+        return Action("toy", name, loaded, params, {"source": binding}, None, "cpu", code=code)
+
+    rows = ResolvedSource("path:rows.jsonl", "b3:rows")
+    fit = action("fit", UpstreamOutput("split", "out"), libraries=("torch",), resumable=True)
+    score = action("score", UpstreamOutput("fit", "out"))
+    return Toy({"split": action("split", rows), "fit": fit, "score": score})
