@@ -1,0 +1,152 @@
+"""``rlhfc plan`` as a command: status, output, and what it leaves alone."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rlhfc.cli.main import main
+from rlhfc.store.store import Store
+
+SPEC = """\
+schema: 1
+kinds: [kinds]
+stages:
+  first: {kind: toy, source: {path: rows.jsonl}}
+  second: {kind: toy, source: first.out}
+"""
+KIND = """\
+from rlhfc.kind import Input, Kind, StageParams, semantic
+
+class ToyParams(StageParams):
+    source: Input = semantic()
+    rate: float = semantic(0.1)
+
+KIND = Kind("toy", 1, ToyParams, {"source": "data"}, {"out": "data"}, libraries=("no-such-library",))
+"""
+SEVEN = """\
+schema: 1
+stages:
+  split:
+    kind: data_split
+    tokenizer: {hub: meta-llama/Llama-2-7b-hf}
+    sources: [{data: {hub: Dahoas/rm-static}, columns: {prompt: prompt, chosen: chosen, rejected: rejected}}]
+  sft:
+    {kind: sft, device: gpu, ranks: 8, zero_stage: 3, model: {hub: meta-llama/Llama-2-7b-hf}, data: split.sft}
+  rm: {kind: reward, device: gpu, ranks: 8, model: sft.model, data: split.reward}
+  engines:
+    {kind: engine_init, device: gpu, actor_model: sft.model, reward_model: rm.model, prompts: split.prompts}
+  ppo: {kind: ppo, device: gpu, engines: engines.engines, prompts: split.prompts}
+  score:
+    {kind: evaluate, baseline: sft.model, candidate: ppo.actor, reward_model: rm.model, prompts: split.prompts}
+  card: {kind: export, model: ppo.actor, evaluation: score.report}
+"""
+FORBIDDEN = [
+    "torch",
+    "transformers",
+    "datasets",
+    "deepspeed",
+    "huggingface_hub",
+    "numpy",
+    "peft",
+    "tokenizers",
+]
+
+
+@pytest.fixture
+def spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A spec with a kind of its own, in the working directory."""
+    for name in ("RLHFC_MIRROR", "CUDA_VISIBLE_DEVICES"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "none"))
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "none"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "kinds" / "toy").mkdir(parents=True)
+    (tmp_path / "kinds/toy/kind.py").write_text(KIND)
+    (tmp_path / "kinds/toy/main.py").write_text("import rlhfc.stages.common\n")
+    (tmp_path / "kinds/toy/launch.argv.j2").write_text('{% include "common/python.argv.j2" %}')
+    (tmp_path / "rows.jsonl").write_text("{}\n")
+    path = tmp_path / "toy.yaml"
+    path.write_text(SPEC)
+    return path
+
+
+def files(folder: Path) -> list[str]:
+    """Every file below a folder."""
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def test_the_text(spec: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A plan goes to stdout, warnings and nothing else to stderr, and nothing is written to disk."""
+    before = files(spec.parent)
+    assert 0 == main(["plan", "toy.yaml"])
+    out, err = capsys.readouterr()
+    first, *rest = out.splitlines()
+    assert first.startswith("toy · toy.yaml · store .rlhfc · ")
+    assert [
+        "",
+        "  +  first   run  never run",
+        "  +  second  run  never run (after first)",
+        "",
+        "Plan: 2 to run",
+        "hint: `no-such-library` is not installed here: keys are known where the stages can run",
+    ] == rest
+    assert ("", before) == (err, files(spec.parent))
+
+
+def test_statuses(spec: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With --detailed-exitcode 2 means changes; a mistake is 1 with or without it."""
+    assert 2 == main(["plan", "toy.yaml", "--detailed-exitcode"])
+    spec.write_text(SPEC.replace("rows.jsonl", "gone.jsonl"))
+    assert 1 == main(["plan", "toy.yaml", "--detailed-exitcode"])
+    assert "error: first.source: `" in capsys.readouterr().err
+
+
+def test_json_and_show(spec: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The same facts as JSON, and the launches of the stages that were named."""
+    main(["plan", "toy.yaml", "--json", "--show", "second", "--set", "second.rate=0.5"])
+    document = json.loads(capsys.readouterr().out)
+    assert ["run", "run"] == [stage["verdict"] for stage in document["stages"]]
+    first, second = document["stages"]
+    assert "rendered" not in first
+    assert 0.5 == second["rendered"]["config"]["params"]["rate"]
+    main(["plan", "toy.yaml", "--show"])
+    out = capsys.readouterr().out
+    assert all(f"\n{stage}: command\n" in out for stage in ("first", "second"))
+
+
+@pytest.mark.parametrize("option", ["--show", "--force"])
+def test_names_of_stages(option: str, spec: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A stage that is not there is told with the nearest name."""
+    assert 1 == main(["plan", "toy.yaml", option, "secnd"])
+    assert (
+        f"error: `{option} secnd` names no stage\nhint: did you mean `second`?\n" == capsys.readouterr().err
+    )
+
+
+def test_the_stat_cache_is_all_that_is_written(spec: Path) -> None:
+    """Into a store that exists, plan writes its disposable cache, and nothing else."""
+    Store.create(spec.parent / ".rlhfc")
+    before = files(spec.parent)
+    main(["plan", "toy.yaml"])
+    assert {".rlhfc/stat-cache.json"} == set(files(spec.parent)) - set(before)
+
+
+def test_nothing_heavy_is_imported(spec: Path) -> None:
+    """Seven stages with every config shown, without GPU and hub: no training library is loaded."""
+    spec.write_text(SEVEN)
+    script = (
+        "import sys; from rlhfc.cli.main import main; "
+        "status = main(['plan', 'toy.yaml', '--show', '--detailed-exitcode']); "
+        f"print(status, sorted(set(sys.modules) & set({FORBIDDEN!r})))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    *shown, last = done.stdout.splitlines()
+    assert "2 []" == last
+    assert 4 == sum(line.startswith("ppo: DeepSpeed config of ") for line in shown)
+    assert "Plan: 7 to run" in shown
+    assert "" == done.stderr
