@@ -9,7 +9,6 @@ exactly one end-of-sequence token.
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping, Sequence
 
 import jinja2
@@ -37,8 +36,8 @@ _WITH_BOS = "{{ bos_token }}"
 # Texts to put before a response that is tokenised alone: a tokenizer that starts every text with a
 # space then starts the anchor with it, not the response. The first that leaves the seam alone serves.
 _ANCHORS = ("\n", ".", "x", "(")
-# A template that prints the day would give other bytes tomorrow.
-_DAY = datetime.date(2024, 7, 26)
+# A template that prints the day would give other bytes tomorrow: it gets this one, whatever the form.
+_FROZEN_DAY = "{% macro strftime_now(form) %}26 Jul 2024{% endmacro %}"
 
 
 def template_text(tokenizer: PreTrainedTokenizerBase, template: str) -> str:
@@ -91,6 +90,8 @@ class Renderer:
                 "run `data_split` again: it stores the template",
             )
         self.tokenizer = tokenizer
+        template = tokenizer.get_chat_template()
+        self._template = _FROZEN_DAY + template if "strftime_now" in template else template
         self._eos = int(tokenizer.eos_token_id)
         self._wants_bos = wants_bos(tokenizer)
         self._anchors = [(text, self._encode([text])[0]) for text in _ANCHORS]
@@ -150,7 +151,7 @@ class Renderer:
                 [dict(message) for message in messages],
                 tokenize=False,
                 add_generation_prompt=add_generation_prompt,
-                strftime_now=_DAY.strftime,
+                chat_template=self._template,
             )
         except (jinja2.TemplateError, TypeError, KeyError) as error:
             roles = ", ".join(message["role"] for message in messages)

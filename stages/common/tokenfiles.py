@@ -47,6 +47,8 @@ class TokenFile(Sequence[tuple[np.ndarray, ...]]):
         return (len(self._offsets) - 1) // len(self.segments)
 
     def __getitem__(self, row: Any) -> Any:
+        if not 0 <= row < len(self):
+            raise IndexError(row)  # what ends a loop over the rows
         width = len(self.segments)
         bounds = self._offsets[row * width : (row + 1) * width + 1]
         return tuple(

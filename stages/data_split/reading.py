@@ -56,9 +56,11 @@ def _load(source: DataSource, where: InputPath, split: str, cache: Path) -> data
         arguments = {"path": _builder(where.full), "data_files": str(where.full)}
     try:
         return datasets.load_dataset(**arguments, split=split, cache_dir=str(cache), trust_remote_code=False)
-    except (DatasetGenerationError, ValueError, OSError, KeyError) as error:
+    except (DatasetGenerationError, StopIteration, ValueError, OSError, KeyError) as error:
         cause = error.__cause__ or error
-        reason = (str(cause).strip() or type(cause).__name__).splitlines()[0]
+        # What datasets makes of a file without rows is a bare StopIteration.
+        empty = isinstance(cause, StopIteration)
+        reason = "it holds no row" if empty else (str(cause).strip() or type(cause).__name__).splitlines()[0]
         raise StageError(
             f"cannot read split `{split}` of `{where.full}`: {reason}",
             "JSON Lines need one object a line, JSON a list of objects; "

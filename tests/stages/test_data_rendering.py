@@ -17,6 +17,7 @@ TALK = [*USER, {"role": "assistant", "content": "It is"}, {"role": "user", "cont
 
 
 def renderer(tokenizer, template):
+    """A renderer with ``template`` installed."""
     install_template(tokenizer, template)
     return Renderer(tokenizer)
 
@@ -96,7 +97,7 @@ def test_template_without_bos_gets_one_where_the_tokenizer_wants_it():
 
 
 def test_template_that_frames_the_last_answer_otherwise():
-    """Where prompt and conversation differ at the seam, the response follows the prompt that is generated from."""
+    """Where prompt and conversation differ at the seam, the response follows the prompt."""
     template = (
         "{% for m in messages %}{{ '[' + m['role'] + ']' + m['content'] }}"
         "{% if m['role'] == 'assistant' %}{{ '<|im_end|>' }}{% endif %}{% endfor %}"

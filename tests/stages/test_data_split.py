@@ -128,7 +128,7 @@ def test_another_seed_gives_another_split(tmp_path, folder, tokenizer):
 
 def test_the_limit_on_length_moves_no_prompt_to_another_part(tmp_path, folder, tokenizer):
     """Rows are split before they are measured: raising `max_tokens` only adds rows to their parts."""
-    rows = [row | {"chosen": row["chosen"] + " the cat" * (n % 7)} for n, row in enumerate(pairs(80))]
+    rows = [row | {"chosen": row["chosen"] + " the cat, no" * (n % 7)} for n, row in enumerate(pairs(80))]
     data = write_rows(tmp_path / "pairs.jsonl", rows)
     short, long = (
         split_job(tmp_path / str(limit), folder, [(data, PAIR)], template="plain", max_tokens=limit)
@@ -271,7 +271,7 @@ def test_mistakes_of_the_user_end_the_stage(tmp_path, folder, rows, source, mess
     [
         ("rows.jsonl", '{"prompt": 1}\n{"prompt"', "cannot read split `train` of `{data}`: "),
         ("rows.txt", "hello", "cannot tell what `{data}` holds by its name"),
-        ("rows.jsonl", "", "cannot read split `train` of `{data}`: "),
+        ("rows.jsonl", "", "cannot read split `train` of `{data}`: it holds no row"),
     ],
 )
 def test_files_that_cannot_be_read(tmp_path, folder, name, text, message):
@@ -331,7 +331,9 @@ def test_hh_rlhf_transcripts(tmp_path, folder, tokenizer):
     rows = sum(count for name, count in summary.items() if name not in ("read", "dropped"))
     assert (600, 600) == (summary["read"], rows + summary["dropped"])
     assert rows > 400
-    for prompt, chosen, rejected in texts(job, "reward", "train", tokenizer):
-        assert prompt.endswith("\n\nAssistant:")
-        assert chosen.startswith(" ")
-        assert chosen != rejected
+    for prompt, chosen, rejected in TokenFile(job.outputs["reward"], "train"):
+        text = tokenizer.decode([*prompt, *chosen], skip_special_tokens=True)
+        asked = tokenizer.decode(prompt, skip_special_tokens=True)
+        assert asked.endswith("\n\nAssistant:")
+        assert text.startswith(f"{asked} ")
+        assert chosen.tolist() != rejected.tolist()
