@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 
+from rlhfc.compile.action import Action, ResolvedSource
 from rlhfc.compile.reasons import PENDING, Reason, ReasonCode
 from rlhfc.errors import listing
 from rlhfc.plan import words
@@ -84,8 +85,21 @@ def _hints(plan: Plan) -> Iterator[str]:
     if missing:
         are = "are" if len(missing) > 1 else "is"
         yield f"{listing(missing)} {are} not installed here: keys are known where the stages can run"
-    unresolved = (reason.after for reason in reasons if reason.code is ReasonCode.SOURCE_UNRESOLVED)
-    yield from dict.fromkeys(unresolved)
+    unresolved = dict.fromkeys(
+        reason.after for reason in reasons if reason.code is ReasonCode.SOURCE_UNRESOLVED
+    )
+    if len(unresolved) == 1:
+        yield from unresolved
+    elif unresolved:
+        ids = (binding.hub for action in plan.pipeline.actions.values() for binding in _unresolved(action))
+        names = listing(list(dict.fromkeys(hub[0] for hub in ids if hub is not None)))
+        way_out = "pin them with `revision:` (40 hex digits) or use `--mirror`"
+        yield f"commits of {names} are not known here: {way_out}"
+
+
+def _unresolved(action: Action) -> list[ResolvedSource]:
+    sources = (binding for binding in action.inputs.values() if isinstance(binding, ResolvedSource))
+    return [source for source in sources if source.digest is None]
 
 
 def _paths(reasons: list[Reason], code: ReasonCode) -> list[str]:

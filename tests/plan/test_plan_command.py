@@ -42,7 +42,11 @@ stages:
     {kind: engine_init, device: gpu, actor_model: sft.model, reward_model: rm.model, prompts: split.prompts}
   ppo: {kind: ppo, device: gpu, engines: engines.engines, prompts: split.prompts}
   score:
-    {kind: evaluate, baseline: sft.model, candidate: ppo.actor, reward_model: rm.model, prompts: split.prompts}
+    kind: evaluate
+    baseline: sft.model
+    candidate: ppo.actor
+    reward_model: rm.model
+    prompts: split.heldout
   card: {kind: export, model: ppo.actor, evaluation: score.report}
 """
 FORBIDDEN = [

@@ -106,6 +106,18 @@ hint: the newest commit of `o/d` is not known here: pin it
 """ == text(toy.plan())
 
 
+def test_several_sources_that_are_not_known(toy: Toy) -> None:
+    """One hint for all of them."""
+    for stage, name in (("split", "o/d"), ("fit", "o/m")):
+        source = ResolvedSource(f"hub:{name}", None, hub=(name, "main"), unresolved=f"{name}: pin it")
+        toy.change(stage, inputs={"source": source})
+    expected = (
+        "hint: commits of `o/d`, `o/m` are not known here: "
+        "pin them with `revision:` (40 hex digits) or use `--mirror`"
+    )
+    assert expected == text(toy.plan()).splitlines()[-1]
+
+
 def test_many_reasons_are_cut(toy: Toy) -> None:
     """A line stays a line: three reasons and how many more; changed files of code count as one."""
     toy.run()
