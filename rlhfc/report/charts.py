@@ -14,7 +14,7 @@ from typing import Any
 WIDTH, HEIGHT = 340, 190
 LEFT, RIGHT, TOP, BOTTOM = 46, 8, 8, 22
 SMOOTH_FROM = 40  # points; below that the raw line is legible
-SMOOTHING = 0.9
+BOUNDS = ("_low", "_high")  # ends of names that bound another's value
 # Titles and the names that share a panel, in the order of the report.
 PANELS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("loss", ("loss", "eval_loss")),
@@ -47,12 +47,16 @@ class Line:
         points: ``x,y x,y …``.
         smooth: the same, smoothed; empty when there are few points.
         last: newest value, for people.
+        colour: number of its colour.
+        bound: whether it is the end of an interval, drawn faint and not named.
     """
 
     name: str
     points: str
     smooth: str
     last: str
+    colour: int = 0
+    bound: bool = False
 
 
 @dataclass(frozen=True)
@@ -112,12 +116,15 @@ def panel(title: str, series: Series) -> Panel:
     def path(points: Iterable[tuple[float, float]]) -> str:
         return " ".join(f"{x:.1f},{y:.1f}" for x, y in (place(*point) for point in points))
 
+    colours = {name: index for index, name in enumerate(name for name in series if not name.endswith(BOUNDS))}
     lines = [
         Line(
             name=name.replace("_", " "),
             points=path(points),
             smooth=path(smoothed(points)) if len(points) >= SMOOTH_FROM else "",
             last=number(points[-1][1]),
+            colour=colours.get(_bounded(name), 0) % 4,
+            bound=name.endswith(BOUNDS),
         )
         for name, points in series.items()
     ]
@@ -130,13 +137,18 @@ def panel(title: str, series: Series) -> Panel:
     )
 
 
+def _bounded(name: str) -> str:
+    return name.removesuffix("_low").removesuffix("_high")
+
+
 def smoothed(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Smooth exponentially; the bias towards the first points is divided out."""
-    mean, weight, out = 0.0, 0.0, []
-    for x, y in points:
-        mean = SMOOTHING * mean + (1 - SMOOTHING) * y
-        weight = SMOOTHING * weight + (1 - SMOOTHING)
-        out.append((x, mean / weight))
+    """Average each point with its neighbours on both sides, fewer towards the ends: no lag."""
+    reach = max(2, len(points) // 24)
+    out = []
+    for index, (x, _) in enumerate(points):
+        side = min(reach, index, len(points) - 1 - index)
+        near = [y for _, y in points[index - side : index + side + 1]]
+        out.append((x, sum(near) / len(near)))
     return out
 
 

@@ -127,7 +127,8 @@ def settle_leftovers(work: Path) -> Iterator[str]:
             continue
         pids = leftovers(attempt.folder, status.head)
         if pids:
-            yield f"{status.stage}: ended {len(pids)} processes that a dead run had left behind"
+            count = f"{len(pids)} processes" if len(pids) > 1 else "1 process"
+            yield f"{status.stage}: ended {count} that a dead run had left behind"
             end_processes(pids)
         attempt.write_status(
             replace(status, state="lost", ended=_last_sign(attempt), reason="the run that watched it died")

@@ -22,6 +22,7 @@ from rlhfc.run.outcome import GOOD, Failure, StageOutcome, State
 from rlhfc.run.process import Launcher, Session
 from rlhfc.run.slots import Slots
 from rlhfc.run.stage import StageRun, Workshop
+from rlhfc.run.summary import FIGURES, figures
 from rlhfc.store.store import Store
 
 TICK_SECONDS = 0.1
@@ -204,6 +205,8 @@ class Executor:
         detail = ", ".join(outcome.blocked_by)
         if outcome.failure is not None:
             detail = outcome.failure.message
+        elif outcome.result is not None:
+            detail = figures(outcome.result.summary, FIGURES)
         self.board.change(stage, state=outcome.state, detail=detail, seconds=outcome.seconds)
 
     def _unstarted(

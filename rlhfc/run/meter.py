@@ -58,9 +58,8 @@ class Meter:
         now = self._clock()
         began, from_step = self._first.setdefault((row.stage, row.started), (now, step))
         rate = (step - from_step) / (now - began) if now > began and step > from_step else None
-        return Reading(
-            step, total, _figure(values), _speed(values, rate), (total - step) / rate if rate else None
-        )
+        left = (total - step) / rate if rate and step < total else None
+        return Reading(step, total, _figure(values), _speed(values, rate), left)
 
 
 def recent(path: Path) -> dict[str, Any]:
@@ -78,7 +77,7 @@ def recent(path: Path) -> dict[str, Any]:
             found = json.loads(line)
         except ValueError:
             continue  # cut by where we began to read
-        if isinstance(found, dict):
+        if isinstance(found, dict) and found.get("phase") != "sample":
             values.update(found)
     return values
 

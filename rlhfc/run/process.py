@@ -20,7 +20,7 @@ from rlhfc.run import guard
 MARKER = "RLHFC_ATTEMPT"
 EXIT_FILE = "exit.json"
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-END_SECONDS = 5.0
+END_SECONDS = 2.0
 
 
 @dataclass(frozen=True)

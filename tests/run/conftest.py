@@ -70,7 +70,16 @@ class Bench:
     def start(self, *options: str) -> subprocess.Popen:
         """Start the command line in a process of its own."""
         return subprocess.Popen(
-            [sys.executable, "-c", LAUNCHER, "run", str(self.spec), "--store", str(self.folder / "store"), *options],
+            [
+                sys.executable,
+                "-c",
+                LAUNCHER,
+                "run",
+                str(self.spec),
+                "--store",
+                str(self.folder / "store"),
+                *options,
+            ],
             env={**os.environ, "TOY_TRACE": str(self.trace_file)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

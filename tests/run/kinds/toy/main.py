@@ -19,7 +19,7 @@ OUT = Path(CONFIG["outputs"]["thing"])
 def trace(what: str) -> None:
     """Leave a line for the test."""
     if "TOY_TRACE" in os.environ:
-        with open(os.environ["TOY_TRACE"], "a") as stream:
+        with Path(os.environ["TOY_TRACE"]).open("a") as stream:
             stream.write(f"{CONFIG['stage']} {what} {time.monotonic()}\n")
 
 
@@ -46,7 +46,12 @@ def checkpoint(step: int) -> None:
     folder = PATHS["checkpoints"] / f"step-{step:06d}"
     folder.mkdir(exist_ok=True)
     (folder / "state").write_text(str(step))
-    record = {"step": step, "total": PARAMS["steps"], "ranks": 1, "files": [{"path": "state", "size": len(str(step))}]}
+    record = {
+        "step": step,
+        "total": PARAMS["steps"],
+        "ranks": 1,
+        "files": [{"path": "state", "size": len(str(step))}],
+    }
     write(folder / "COMPLETE.json", json.dumps(record))
 
 
@@ -57,7 +62,9 @@ def work() -> None:
         trace(f"step-{step}")
         time.sleep(PARAMS["step_seconds"])
         with PATHS["metrics"].open("a") as stream:
-            stream.write(json.dumps({"step": step, "total": total, "phase": "train", "loss": 1 / step}) + "\n")
+            stream.write(
+                json.dumps({"step": step, "total": total, "phase": "train", "loss": 1 / step}) + "\n"
+            )
         checkpoint(step)
         if PATHS["stop_file"].exists() and PARAMS["behave"] != "deaf" and step < total:
             sys.exit(75)
@@ -66,7 +73,7 @@ def work() -> None:
 def content() -> str:
     """What this stage makes: its value and what it read."""
     read = [CONFIG["inputs"][name] for name in ("left", "right") if name in CONFIG["inputs"]]
-    texts = [(Path(place["path"]) / (place["file"] or "data.txt")).read_text() for place in read]
+    texts = [(Path(place["path"]) / "data.txt").read_text() for place in read]
     return "constant" if PARAMS["constant"] else f"{PARAMS['value']}({','.join(texts)})"
 
 
@@ -84,6 +91,9 @@ def misbehave_before() -> None:
             sys.exit(65)
         case "lie":
             sys.exit(0)
+        case "family":
+            ignore = "import signal, time; signal.signal(15, signal.SIG_IGN); time.sleep(1000)"
+            subprocess.Popen([sys.executable, "-c", ignore], start_new_session=True)
         case "hang":
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             trace("hangs")
@@ -107,8 +117,7 @@ def misbehave_after() -> None:
         case "short":
             (OUT / "data.txt").write_text("")
         case "touch_input":
-            place = CONFIG["inputs"]["left"]
-            (Path(place["path"]) / place["file"]).write_text("changed")
+            (Path(CONFIG["inputs"]["left"]["path"]) / "data.txt").write_text("changed")
 
 
 def main() -> None:
