@@ -1,4 +1,4 @@
-"""Every environment variable that rlhfc reads, with its meaning; nothing else reads the environment.
+"""Every environment variable that decides something, with its meaning.
 
 Values that a launch *sets* for its ranks are in :func:`rlhfc.compile.render.launch_environment`.
 """
@@ -17,6 +17,8 @@ VARIABLES = {
     "HF_HOME": "Hugging Face's folder; its cache is `hub` inside it",
     "HF_HUB_CACHE": "Hugging Face's cache of models and data sets",
     "CUDA_VISIBLE_DEVICES": "which of the machine's GPUs may be used",
+    "NO_COLOR": "set to anything: no colours",
+    "TERM": "`dumb`: no colours",
 }
 
 

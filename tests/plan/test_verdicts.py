@@ -113,6 +113,23 @@ def test_values_that_do_not_invalidate(toy: Toy) -> None:
     assert () == plan.stages["score"].differences
 
 
+def test_values_of_an_older_result(toy: Toy) -> None:
+    """What differs is told against the result that is used, not against the last one."""
+    toy.run()
+    toy.edit("fit", rate=0.05, buckets=8)
+    toy.run("2")
+    toy.edit("fit", rate=0.1)
+    assert (Difference("params.buckets", 4, 8),) == toy.plan().stages["fit"].differences
+
+
+def test_the_type_of_a_value_counts(toy: Toy) -> None:
+    """`1` and `true` are other keys, so the plan does not take them for the same."""
+    toy.edit("fit", rate=1)
+    toy.run()
+    toy.edit("fit", rate=True)
+    assert ("run", [Reason(ReasonCode.PARAMETER_CHANGED, "rate", 1, True)]) == decided(toy.plan())["fit"]
+
+
 def test_a_patch_of_a_library_is_recorded_only(toy: Toy) -> None:
     """2.13.0 → 2.13.1 is told; 2.13 → 2.14 is another key."""
     toy.run()
