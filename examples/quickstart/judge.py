@@ -9,12 +9,17 @@ from __future__ import annotations
 
 import re
 
+# fmt: off
 CUSTOMERS = (
-    "Ada Ben Cleo Dan Eva Finn Gita Hugo Ines Jon Kira Liam Mona Nils Olga Paul Rosa Sami Tara Udo "
-    "Vera Will Yara Zoe"
-).split()
+    "Ada", "Ben", "Cleo", "Dan", "Eva", "Finn", "Gita", "Hugo", "Ines", "Jon", "Kira", "Liam", "Mona",
+    "Nils", "Olga", "Paul", "Rosa", "Sami", "Tara", "Udo", "Vera", "Will", "Yara", "Zoe",
+)
 AGENTS = ("Alex", "Bea", "Carl", "Dora")
-PRODUCTS = "kettle lamp toaster radio clock heater fan mixer printer camera scale phone".split()
+PRODUCTS = (
+    "kettle", "lamp", "toaster", "radio", "clock", "heater", "fan", "mixer", "printer", "camera",
+    "scale", "phone",
+)
+# fmt: on
 
 # problem: what customers say of the product; how an answer takes it up; answers that help.
 PROBLEMS: dict[str, tuple[tuple[str, ...], str, tuple[str, ...]]] = {
@@ -109,7 +114,7 @@ def score(prompt: str, response: str) -> float:
     points += 0.20 * closing
 
     useful = tone | flat | REMEDY_OF.keys()
-    points -= 0.30 * sum(sentence in RUDE for sentence in sentences)
+    points -= 0.30 * sum(response.count(phrase) for phrase in RUDE)
     points -= 0.10 * sum(sentence not in useful and sentence not in RUDE for sentence in sentences)
     points -= 0.20 * (len(sentences) - len(set(sentences)))
     points -= 0.15 * (not WORDS[0] <= len(response.split()) <= WORDS[1])

@@ -20,9 +20,9 @@ import judge
 DATA = Path(__file__).parent / "data"
 SEED = 20240607
 DEMONSTRATIONS = 700
-PREFERENCES = 1700
+PREFERENCES = 2000
 LABEL_NOISE = 0.05  # share of pairs with the worse answer preferred, as people would
-LEAST_DIFFERENCE = 0.1  # of the two scores in a pair
+LEAST_DIFFERENCE = 0.2  # of the two scores in a pair
 LETTERS = (
     "My name is {name}. The {product} I bought {said}. What can you do?",
     "Hello, this is {name}. My new {product} {said}. Please answer soon.",
@@ -61,14 +61,13 @@ def draw_answer(rng: random.Random, case: Case, care: float) -> str:
     ]
     if rng.random() > care and rng.random() < 0.4:
         parts = _spoil(rng, parts)
-    text = " ".join(part for part in parts if part)
-    return text or rng.choice(judge.USELESS)
+    return " ".join(part for part in parts if part)
 
 
 def _greeting(rng: random.Random, case: Case, good: bool) -> str:
     if good:
         return rng.choice(judge.GREETINGS).format(name=case.name)
-    return rng.choice(["", "", rng.choice(judge.GREETINGS).format(name=rng.choice(judge.CUSTOMERS))])
+    return rng.choice(["", *[rng.choice(judge.GREETINGS).format(name=rng.choice(judge.CUSTOMERS))] * 2])
 
 
 def _tone(rng: random.Random, case: Case, good: bool) -> str:
@@ -81,7 +80,6 @@ def _tone(rng: random.Random, case: Case, good: bool) -> str:
     product = rng.choice(judge.PRODUCTS)
     return rng.choice(
         [
-            "",
             rng.choice(judge.FLAT).format(product=case.product, clause=clause),
             rng.choice(fitting).format(product=product, clause=clause),
             rng.choice(other).format(product=case.product, clause=clause),
@@ -94,7 +92,7 @@ def _remedy(rng: random.Random, case: Case, good: bool) -> str:
     if good:
         return rng.choice(judge.PROBLEMS[case.problem][2])
     return rng.choice(
-        [rng.choice(list(judge.REMEDY_OF)), rng.choice(judge.USELESS), rng.choice(judge.RUDE), ""]
+        [*[rng.choice(list(judge.REMEDY_OF))] * 2, rng.choice(judge.USELESS), rng.choice(judge.RUDE)]
     )
 
 

@@ -2,7 +2,7 @@
 
 The model is pretrained on letters and answers of every quality, so it knows the language and can
 copy a name or a product, but follows no chat format and prefers no manner. ``python make_model.py``
-takes about four minutes on one thread. With ``--check`` it trains nothing: it rebuilds the tokenizer
+takes two to three minutes on one thread. With ``--check`` it trains nothing: it rebuilds the tokenizer
 and measures the model's loss, with status 1 where either is not as this script leaves it.
 """
 
@@ -22,6 +22,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import judge
 import make_data
 
 MODEL = Path(__file__).parent / "model"
@@ -34,19 +35,27 @@ TEMPLATE = (
     "{% if message['role'] == 'assistant' %}{{ eos_token }}{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
 )
-STEPS = 1500
-BATCH = 64
+INIT = 0.08  # deviation of first weights, 1/√hidden: with 0.02 attention needs 1000 steps to begin to copy
+STEPS = 700
+BATCH = 32
 LEARNING_RATE = 3e-3
 MOST_TOKENS = 96
-LOSS = (0.6, 1.2)  # nats a token on new text: what `--check` accepts
+LOSS = (0.41, 0.46)  # nats a token on new text: what `--check` accepts
 
 
 def documents(rng: random.Random) -> Iterator[str]:
-    """Endless text of the world: letters, answers of every quality, letters with answers."""
+    """Endless text of the world: letters, answers of every quality, and what a desk notes of them.
+
+    The notes say names and products again and again. From letters with answers alone, where they make
+    up one word in twenty, a model this small is slow to learn to copy.
+    """
     while True:
         case = make_data.draw_case(rng)
-        answer = make_data.draw_answer(rng, case, rng.random())
-        yield rng.choice([case.letter, answer, *[f"{case.letter}\n{answer}"] * 4])
+        answer = make_data.draw_answer(rng, case, rng.uniform(0.2, 1.0))
+        note = f"{case.name}, {case.product}, {judge.PROBLEMS[case.problem][1]}."
+        again = f"{case.name} wrote about a {case.product}: {case.letter}\n{note}"
+        notes = [f"{case.letter}\n{note}", f"{case.letter}\n{again}", f"{note}\n{again}", f"{note}\n{answer}"]
+        yield rng.choice([*notes, *[f"{case.letter}\n{answer}"] * 4])
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
@@ -100,6 +109,7 @@ def train(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
         LlamaConfig(
             vocab_size=len(tokenizer),
             hidden_size=128,
+            initializer_range=INIT,
             intermediate_size=352,
             num_hidden_layers=3,
             num_attention_heads=4,
