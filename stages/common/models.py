@@ -18,6 +18,7 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
+    GgufConfig,
     PreTrainedModel,
 )
 from transformers.integrations import HfDeepSpeedConfig
@@ -111,6 +112,9 @@ def _load(
 ) -> PreTrainedModel:
     gguf = {"gguf_file": source.file} if source.file else {}
     config = AutoConfig.from_pretrained(source.path, **gguf, **options)
+    if source.file:
+        # Packed blocks cannot be trained, so they are unpacked whatever kernels are installed.
+        gguf["quantization_config"] = GgufConfig(gguf_file=source.file, dequantize=True)
     if dropout is not None:
         for name in DROPOUTS:
             if hasattr(config, name):
@@ -129,21 +133,17 @@ def _load(
     if unexpected:
         log.warning("weights not used: %s", ", ".join(unexpected))
     if source.file:
-        model = _plain(model, DTYPES[dtype])
+        _forget_quantisation(model)
     return model
 
 
-def _plain(model: PreTrainedModel, dtype: torch.dtype) -> PreTrainedModel:
-    """Forget that the weights came from a quantised file: they are ordinary tensors now."""
-    if getattr(model, "hf_quantizer", None) is not None:
-        model = model.dequantize(dtype)
-        model.hf_quantizer = None
+def _forget_quantisation(model: PreTrainedModel) -> None:
+    """Drop the marks of a quantised file: the weights are ordinary tensors now, to be trained and saved."""
+    for mark in ("hf_quantizer", "quantization_method"):
+        model.__dict__.pop(mark, None)
+    model.is_quantized = False
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
-    for flag in ("is_quantized", "quantization_method"):
-        if flag in model.__dict__:
-            delattr(model, flag)
-    return model.to(dtype)
 
 
 def is_sharded(parameter: nn.Parameter) -> bool:
