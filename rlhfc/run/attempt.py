@@ -108,6 +108,18 @@ def attempts(work: Path) -> list[Attempt]:
     return [Attempt(path) for path in sorted(folder.iterdir()) if path.name.isdecimal()]
 
 
+def attempts_since_done(work: Path) -> list[Status]:
+    """Read the statuses of the attempts that one result takes: those after the last that was done."""
+    statuses: list[Status] = []
+    for attempt in attempts(work):
+        status = attempt.status()
+        if status is not None and status.state == "done":
+            statuses.clear()
+        elif status is not None:
+            statuses.append(status)
+    return statuses
+
+
 def new_attempt(work: Path) -> Attempt:
     """Make the folder of the next attempt. The caller holds the lock of the action's key."""
     last = attempts(work)

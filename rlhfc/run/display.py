@@ -13,6 +13,7 @@ from rlhfc.run.meter import Meter, Reading
 from rlhfc.run.outcome import State
 
 PERIOD_SECONDS = 10.0
+LEAST_SECONDS = 1.0  # however quick the steps are
 SILENT_PERIOD_SECONDS = 60.0  # between signs of life of a stage that reports no steps
 SHARE = 0.1
 ENDED = (State.CACHED, State.DONE, State.INTERRUPTED, State.FAILED, State.BLOCKED)
@@ -98,7 +99,7 @@ class PlainDisplay:
             if now - last < SILENT_PERIOD_SECONDS:
                 return []
             text = f"running for {duration(row.elapsed)}"
-        elif now - last < PERIOD_SECONDS and reading.share - told.share < SHARE:
+        elif now - last < (LEAST_SECONDS if reading.share - told.share >= SHARE else PERIOD_SECONDS):
             return []
         else:
             text = progress_text(reading)

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from rlhfc.compile.action import Action, Launch, WorkPaths
 from rlhfc.compile.digests import Digester
 from rlhfc.compile.render import launch_argv, launch_environment, resolved_config
-from rlhfc.run.attempt import Attempt, Status, attempts, new_attempt, settle_leftovers
+from rlhfc.run.attempt import Attempt, Status, attempts_since_done, new_attempt, settle_leftovers
 from rlhfc.run.board import Board
 from rlhfc.run.inputs import DownloadError, Inputs, Outputs, changed_input, materialise
 from rlhfc.run.judge import StageFailedError, judge
@@ -223,7 +223,7 @@ class StageRun:
             raise StageFailedError("failed", failure)
 
     def _publish(self, manifest: Manifest, inputs: Inputs, paths: WorkPaths, status: Status) -> ActionResult:
-        tried = [found for attempt in attempts(self.work) if (found := attempt.status()) is not None]
+        tried = attempts_since_done(self.work)
         product = Product(
             run=self.shop.run,
             pipeline=self.action.pipeline,

@@ -85,16 +85,18 @@ def check_version(root: Path) -> bool:
         UserError: it is something else, or a store of another version.
     """
     try:
-        text = (root / "VERSION").read_text(encoding="utf-8", errors="replace").strip()
-    except FileNotFoundError:
-        if _is_empty(root):
+        text = _read_version(root)
+        if text is None and _is_empty(root):
             return False
+        # Another run may be making the store right now; it writes the version before all else.
+        text = text or _read_version(root)
+    except (NotADirectoryError, IsADirectoryError) as error:
+        raise _refusal(f"`{root}` is not a store", "name a folder with `--store`") from error
+    if text is None:
         raise _refusal(
             f"`{root}` is not a store: it has files but no `VERSION`",
             "name an empty or new folder with `--store`",
-        ) from None
-    except (NotADirectoryError, IsADirectoryError) as error:
-        raise _refusal(f"`{root}` is not a store", "name a folder with `--store`") from error
+        )
     name, _, number = text.partition(" ")
     if name != NAME or not number.isdecimal():
         raise _refusal(
@@ -126,6 +128,13 @@ def create_store(root: Path) -> None:
         raise _refusal(
             f"cannot make the store `{root}`: {error.strerror}", "name another folder with `--store`"
         ) from error
+
+
+def _read_version(root: Path) -> str | None:
+    try:
+        return (root / "VERSION").read_text(encoding="utf-8", errors="replace").strip()
+    except FileNotFoundError:
+        return None
 
 
 def _is_empty(root: Path) -> bool:

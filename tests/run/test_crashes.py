@@ -8,44 +8,9 @@ import time
 from pathlib import Path
 
 import pytest
-
-from rlhfc.run.attempt import attempts
+from workshop import finish, wait_for
 
 SLOW = {"steps": 6, "step_seconds": 0.25}
-
-
-def wait_for(condition, seconds=20.0):
-    """Wait until something is so; fail when it takes too long."""
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "it did not come about"
-        time.sleep(0.01)
-    return found
-
-
-def finish(process, seconds=60):
-    """Wait for a command; return its status and both streams."""
-    out, err = process.communicate(timeout=seconds)
-    return process.returncode, out, err
-
-
-def living(bench) -> list[int]:
-    """Processes of this workshop's attempts that live."""
-    mine = f"RLHFC_ATTEMPT={bench.folder}".encode()
-    found = []
-    for path in Path("/proc").iterdir():
-        try:
-            if path.name.isdecimal() and mine in (path / "environ").read_bytes():
-                found.append(int(path.name))
-        except OSError:
-            continue
-    return found
-
-
-def states(bench, stage="a") -> list[str]:
-    """State of every attempt of a stage."""
-    works = (bench.folder / "store" / "work").glob(f"{stage}-*")
-    return [attempt.status().state for work in works for attempt in attempts(work)]
 
 
 def test_killed_run_is_finished_by_the_same_command(bench):
@@ -55,12 +20,12 @@ def test_killed_run_is_finished_by_the_same_command(bench):
     wait_for(lambda: "a step-3" in bench.trace())
     first.kill()
     first.wait()
-    wait_for(lambda: not living(bench), 5)
+    wait_for(lambda: not bench.living(), 5)
     status, _, err = finish(bench.start())
     assert 0 == status, err
     assert "a: resumed at step 2" in err
     assert 1 == bench.trace().count("a step-2")
-    assert ["lost", "done"] == states(bench)
+    assert ["lost", "done"] == bench.attempt_states()
     assert [1, 2, 3, 4, 5, 6] == [line["step"] for line in metrics(bench, "a")]
 
 
@@ -81,13 +46,13 @@ def test_what_outlives_run_and_guard_is_ended_by_the_next_run(bench):
     os.kill(guard, signal.SIGKILL)
     first.wait()
     # The kernel ends the command with its guard, and nobody ends the command's child.
-    assert 1 == len(wait_for(lambda: found if len(found := living(bench)) == 1 else None))
+    assert 1 == len(wait_for(lambda: found if len(found := bench.living()) == 1 else None))
     bench.write(b={"value": 2})
     status, _, err = finish(bench.start())
     assert 0 == status, err
     assert "a: ended 1 process that a dead run had left behind" in err
-    assert [] == living(bench)
-    assert ["lost"] == states(bench)
+    assert [] == bench.living()
+    assert ["lost"] == bench.attempt_states()
 
 
 def test_living_run_is_left_alone(bench):
@@ -97,9 +62,9 @@ def test_living_run_is_left_alone(bench):
     wait_for(lambda: "a step-1" in bench.trace())
     bench.write(b={"value": 2})
     assert 0 == finish(bench.start())[0]
-    assert ["running"] == states(bench)
+    assert ["running"] == bench.attempt_states()
     assert 0 == finish(first)[0]
-    assert ["done"] == states(bench)
+    assert ["done"] == bench.attempt_states()
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -122,7 +87,7 @@ def test_kills_at_random_moments(bench, seed):
     outcome = bench.run()
     assert outcome.nothing_to_do
     assert "4(2(1()),3(1()))".replace("1()", "0()") == bench.output(outcome, "d")
-    assert [] == living(bench)
+    assert [] == bench.living()
 
 
 def test_interrupt_saves_and_the_same_command_resumes(bench):
@@ -136,7 +101,7 @@ def test_interrupt_saves_and_the_same_command_resumes(bench):
     assert "a: interrupted after" in err
     assert "run the same command to continue" in err
     assert "b starts" not in bench.trace()
-    assert ["interrupted"] == states(bench)
+    assert ["interrupted"] == bench.attempt_states()
     step = metrics_so_far(bench)
     assert f"a: will resume at step {step} of 6" in err
     status, _, err = finish(bench.start())
@@ -158,7 +123,7 @@ def test_other_signals_stop_like_an_interrupt(bench, number):
     wait_for(lambda: "a step-1" in bench.trace())
     process.send_signal(number)
     assert 130 == finish(process)[0]
-    assert ["interrupted"] == states(bench)
+    assert ["interrupted"] == bench.attempt_states()
 
 
 def test_second_interrupt_ends_stages_that_do_not_listen(bench):
@@ -173,7 +138,7 @@ def test_second_interrupt_ends_stages_that_do_not_listen(bench):
     status, _, err = finish(process, 10)
     assert 130 == status
     assert "stopped before it had saved a checkpoint" in err
-    assert [] == living(bench)
+    assert [] == bench.living()
 
 
 def test_third_interrupt_kills(bench):
@@ -186,7 +151,7 @@ def test_third_interrupt_kills(bench):
         time.sleep(0.5)
     status, _, _ = finish(process, 10)
     assert 130 == status
-    assert [] == living(bench)
+    assert [] == bench.living()
 
 
 def test_two_runs_compute_each_key_once(bench):

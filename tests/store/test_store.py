@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from rlhfc.errors import UserError
+from rlhfc.store import layout
 from rlhfc.store.digest import TreeEntry, bytes_digest, tree_digest
 from rlhfc.store.publish import Product
 from rlhfc.store.store import Store
@@ -226,6 +227,19 @@ def test_open_makes_nothing(tmp_path):
     found = (store.lookup(KEY), store.key_document(KEY), store.last_key("p", "s"), store.checkpoint("s", KEY))
     assert (None, None, None, None) == found
     assert [] == list(tmp_path.iterdir())
+
+
+def test_store_that_another_run_is_making_is_one(tmp_path, monkeypatch):
+    """A store that appears between two looks at its folder is a store, not a folder with strange files."""
+    real, root = layout._is_empty, tmp_path / "store"
+
+    def meanwhile(folder: Path) -> bool:
+        monkeypatch.setattr(layout, "_is_empty", real)
+        Store.create(root)
+        return real(folder)
+
+    monkeypatch.setattr(layout, "_is_empty", meanwhile)
+    assert published(Store.create(root), tmp_path) == Store.open(root).lookup(KEY)
 
 
 @pytest.mark.parametrize(
