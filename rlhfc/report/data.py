@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from rlhfc.plan.planner import Plan, StagePlan, Verdict
 from rlhfc.plan.words import duration, sentences, size
 from rlhfc.report.charts import Panel, panels_of, series_of
 from rlhfc.report.graph import Graph, draw
+from rlhfc.store.checkpoints import read_metrics
 from rlhfc.store.store import Store
 
 EVALUATION_KIND = "evaluate"
@@ -166,7 +166,8 @@ def _metrics(planned: StagePlan, store: Store) -> list[dict[str, Any]]:
         return store.metrics(planned.result)
     if planned.key is None:
         return []
-    return _json_lines(store.work(planned.stage, planned.key) / "metrics.jsonl")
+    path = store.work(planned.stage, planned.key) / "metrics.jsonl"
+    return read_metrics(path) if path.exists() else []
 
 
 def _evaluation(planned: StagePlan, store: Store) -> Evaluation | None:
@@ -182,7 +183,7 @@ def _evaluation(planned: StagePlan, store: Store) -> Evaluation | None:
         WinRate(judge=judge, **{name: found[name] for name in names})
         for judge, found in text["win_rate"].items()
     ]
-    samples = _json_lines(files["samples.jsonl"]) if "samples.jsonl" in files else []
+    samples = read_metrics(files["samples.jsonl"]) if "samples.jsonl" in files else []
     return Evaluation(
         stage=planned.stage,
         confidence=float(text.get("confidence", 0.95)),
@@ -208,17 +209,3 @@ def _text(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     return "" if value is None else str(value)
-
-
-def _json_lines(path: Path) -> list[dict[str, Any]]:
-    """Read the lines that are whole JSON objects; a stage may be writing the last one."""
-    found = []
-    lines = path.read_text(encoding="utf-8", errors="replace").split("\n") if path.exists() else []
-    for line in lines:
-        try:
-            value = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(value, dict):
-            found.append(value)
-    return found

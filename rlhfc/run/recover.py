@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rlhfc.run.attempt import attempts, settle_leftovers
 from rlhfc.run.locks import free_lock
+from rlhfc.store.publish import remove_outputs
 from rlhfc.store.store import Store
 
 
@@ -23,8 +24,12 @@ def settle_store(store: Store, say: Callable[[str], None]) -> None:
         if key is None or not _unsettled(work):
             continue
         with free_lock(store.layout.lock(key)) as held:
-            for line in settle_leftovers(work) if held else ():
+            if not held:
+                continue
+            for line in settle_leftovers(work):
                 say(line)
+            if store.lookup(key) is not None:  # it died between publishing and tidying up
+                remove_outputs(work, store.layout.scratch)
 
 
 def _unsettled(work: Path) -> bool:

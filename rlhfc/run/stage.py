@@ -103,7 +103,6 @@ class StageRun:
                     if grant is None:
                         raise StoppedError
                     result = self._attempt(grant)
-                remove_outputs(self.work, shop.store.layout.scratch)
             return self._outcome(StageState.DONE, result=result)
         except StoppedError:
             return self._outcome(StageState.WAITING)
@@ -146,6 +145,8 @@ class StageRun:
             with suppress(OSError):  # the disk that is full will not take this either
                 self.attempt.write_status(replace(status, state="failed", reason=str(error)))
             raise
+        # The status comes last: a crash before it has the next run tidy up.
+        remove_outputs(self.work, shop.store.layout.scratch)
         self.attempt.write_status(replace(status, state="done"))
         return result
 

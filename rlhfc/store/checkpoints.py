@@ -16,35 +16,34 @@ def newest_checkpoint(work: Path) -> tuple[int, int] | None:
     """
     steps = sorted((work / "checkpoints").glob("step-*"), reverse=True)
     for folder in steps:
-        step = _complete_step(folder)
-        if step is not None:
-            return step, max(step, last_metric(work / "metrics.jsonl").get("total", 0))
+        found = _complete_step(folder)
+        if found is not None:
+            step, total = found
+            return step, max(step, total)
     return None
 
 
-def last_metric(path: Path) -> dict[str, Any]:
-    """Last whole line of a metrics file that is being written; empty when there is none."""
-    try:
-        with path.open("rb") as stream:
-            size = stream.seek(0, 2)
-            stream.seek(max(0, size - 65536))
-            lines = stream.read().split(b"\n")[:-1]
-    except FileNotFoundError:
-        return {}
-    for line in reversed(lines):
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """Read the lines of a metrics file that are whole JSON objects, oldest first.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+    """
+    found = []
+    for line in path.read_bytes().split(b"\n"):
         try:
             value = json.loads(line)
-        except ValueError:
+        except ValueError:  # empty, or torn by a kill or by a writer at work
             continue
         if isinstance(value, dict):
-            return value
-    return {}
+            found.append(value)
+    return found
 
 
-def _complete_step(folder: Path) -> int | None:
+def _complete_step(folder: Path) -> tuple[int, int] | None:
     try:
         record = json.loads((folder / COMPLETE).read_bytes())
         whole = all((folder / file["path"]).stat().st_size == file["size"] for file in record["files"])
-        return int(record["step"]) if whole else None
+        return (int(record["step"]), int(record["total"])) if whole else None
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -12,6 +12,7 @@ from rlhfc.store.files import make_folder, write_atomic
 NAME = "rlhfc-store"
 VERSION = 1
 UNSAFE = re.compile(r"[^\w.-]|^\.+")  # in a file name made from a pipeline's name
+STAT_CACHE = "stat-cache.json"  # as in `rlhfc/compile/digests.py`
 FOLDERS = ("objects", "trees", "actions", "keydocs", "views", "work", "locks", "reports", "tmp")
 
 
@@ -138,9 +139,9 @@ def _read_version(root: Path) -> str | None:
 
 
 def _is_empty(root: Path) -> bool:
-    """Names that begin with a dot are drafts of a store being made."""
+    """Names that begin with a dot are drafts of a store being made; a plan may leave its stat cache."""
     try:
-        return all(path.name.startswith(".") for path in root.iterdir())
+        return all(path.name.startswith(".") or path.name == STAT_CACHE for path in root.iterdir())
     except FileNotFoundError:
         return True
 

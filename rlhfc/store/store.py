@@ -6,7 +6,6 @@ that is gone, is a miss, said aloud. Writing is in ``publish.py``.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from rlhfc.store import files
-from rlhfc.store.checkpoints import newest_checkpoint
+from rlhfc.store.checkpoints import newest_checkpoint, read_metrics
 from rlhfc.store.digest import TreeEntry
 from rlhfc.store.layout import Layout, check_version, create_store
 from rlhfc.store.ledger import Ledger
@@ -111,11 +110,10 @@ class Store:
         if result.metrics is None:
             return []
         try:
-            lines = self.blob(result.metrics).read_text(encoding="utf-8").splitlines()
+            return read_metrics(self.blob(result.metrics))
         except FileNotFoundError:
             self._warn(f"the metrics of `{result.key}` are gone")
             return []
-        return [json.loads(line) for line in lines if line]
 
     def tree(self, digest: str) -> list[TreeEntry]:
         """Files of a tree, sorted by path.

@@ -229,6 +229,14 @@ def test_open_makes_nothing(tmp_path):
     assert [] == list(tmp_path.iterdir())
 
 
+def test_stat_cache_alone_does_not_make_a_strange_folder(tmp_path):
+    """A folder that holds no more than a plan's stat cache can become a store."""
+    (tmp_path / "stat-cache.json").write_text("{}")
+    assert Store.open(tmp_path).lookup(KEY) is None
+    Store.create(tmp_path)
+    assert "rlhfc-store 1\n" == (tmp_path / "VERSION").read_text()
+
+
 def test_store_that_another_run_is_making_is_one(tmp_path, monkeypatch):
     """A store that appears between two looks at its folder is a store, not a folder with strange files."""
     real, root = layout._is_empty, tmp_path / "store"
@@ -287,7 +295,6 @@ def test_checkpoint_is_the_newest_complete_one(tmp_path):
         folder = work / "checkpoints" / f"step-{step:06d}"
         folder.mkdir(parents=True)
         (folder / "state.bin").write_bytes(b"abc")
-        record = {"step": step, "ranks": 1, "files": [{"path": "state.bin", "size": size}]}
+        record = {"step": step, "total": 100, "ranks": 1, "files": [{"path": "state.bin", "size": size}]}
         (folder / "COMPLETE.json").write_text(json.dumps(record))
-    (work / "metrics.jsonl").write_text('{"step": 25, "total": 100}\n{"step": 26, "to')
     assert (20, 100) == store.checkpoint("s", KEY)
