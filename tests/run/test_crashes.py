@@ -71,14 +71,15 @@ def test_crash_after_publishing_is_tidied_up(bench):
 
 def test_living_run_is_left_alone(bench):
     """A second run settles what the dead left, and touches nothing of a run that lives."""
-    bench.write(a=SLOW)
+    bench.write(a={**SLOW, "steps": 400})
     first = bench.start()
     wait_for(lambda: "a step-1" in bench.trace())
     bench.write(b={"value": 2})
     assert 0 == finish(bench.start())[0]
     assert ["running"] == bench.attempt_states()
-    assert 0 == finish(first)[0]
-    assert ["done"] == bench.attempt_states()
+    first.send_signal(signal.SIGINT)
+    assert 130 == finish(first)[0]
+    assert ["interrupted"] == bench.attempt_states()
 
 
 @pytest.mark.parametrize("seed", range(3))
