@@ -55,7 +55,7 @@ clean: ## remove the venv, what was built and caches; results in .rlhfc stay
 
 $(TRAIN):
 	@python=$$(tools/check-machine $(PYTHON)) && rm -rf $(VENV) && "$$python" -m venv $(VENV)
-	@[ "$$(uname)" != Linux ] || command -v nvidia-smi > /dev/null \
+	@command -v nvidia-smi > /dev/null \
 	  || $(PIP) index versions torch $(INDEX) 2> /dev/null | grep -qF '$(TORCH)+cpu' \
 	  || printf '%s\n' 'note: pip finds no CPU build of torch here and may fetch the CUDA build of several GB' \
 	    'hint: make TORCH_INDEX_URL=URL, with the index of CPU builds that the PyTorch site names' >&2
