@@ -121,7 +121,7 @@ def _sync(path: Path) -> None:
 
 
 def _generators() -> dict[str, Any]:
-    name, keys, position, has_gauss, gauss = np.random.get_state()  # noqa: NPY002
+    name, keys, position, has_gauss, gauss = np.random.get_state()
     version, internal, gauss_next = random.getstate()
     return {
         "python": {"version": version, "internal": list(internal), "gauss_next": gauss_next},
@@ -141,6 +141,6 @@ def _restore_generators(state: Mapping[str, Any]) -> None:
     python, numpy = state["python"], state["numpy"]
     random.setstate((python["version"], tuple(python["internal"]), python["gauss_next"]))
     keys = numpy["keys"].numpy().astype(np.uint32)
-    np.random.set_state((numpy["name"], keys, numpy["position"], numpy["has_gauss"], numpy["gauss"]))  # noqa: NPY002
+    np.random.set_state((numpy["name"], keys, numpy["position"], numpy["has_gauss"], numpy["gauss"]))
     torch.set_rng_state(state["torch"])
     get_accelerator().set_rng_state(state["accelerator"])

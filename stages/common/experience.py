@@ -44,7 +44,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Padded:
-    """Right-padded tensors of some rows: B rows, T the longest response, L the longest of prompt and response."""
+    """Right-padded tensors of B rows; T is the longest response, L the longest prompt with its response."""
 
     ids: torch.Tensor
     mask: torch.Tensor

@@ -32,7 +32,7 @@ class StageError(Exception):
         self.hint = hint
 
 
-class Interrupted(Exception):
+class Interrupted(Exception):  # noqa: N818 - a request was met, nothing went wrong
     """The stage was asked to stop and has saved a checkpoint; ends with status 75."""
 
 

@@ -6,11 +6,11 @@ B rows, L positions, V tokens of the vocabulary. All reductions are in fp32.
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
+import torch.nn.functional as F  # noqa: N812 - its usual name
 
 
 def token_log_probs(logits: torch.Tensor, tokens: torch.Tensor, temperature: float = 1.0) -> torch.Tensor:
-    """log softmax(logits / temperature) at ``tokens``, in fp32.
+    """Return log softmax(logits / temperature) at ``tokens``, in fp32.
 
     Args:
         logits: (B, L, V), any floating type.
@@ -41,7 +41,7 @@ def summed_cross_entropy(logits: torch.Tensor, tokens: torch.Tensor, mask: torch
 def summed_preference_loss(
     chosen: torch.Tensor, rejected: torch.Tensor, centering: float = 0.0
 ) -> torch.Tensor:
-    """−Σ log σ(chosen − rejected) + centering · Σ (chosen + rejected)² (Bradley-Terry; Eisenstein et al. 2023).
+    """−Σ log σ(chosen − rejected) + centering · Σ (chosen + rejected)² (Bradley-Terry; Eisenstein 2023).
 
     Args:
         chosen: (B,) fp32 scores at the last real token.

@@ -127,7 +127,8 @@ def _load(
     if missing:
         raise StageError(
             f"{source.full} lacks weights: {', '.join(missing[:5])}{' …' if len(missing) > 5 else ''}",
-            f"give a folder that was saved as a {auto.__name__.removeprefix('AutoModelFor')} of the same architecture",
+            f"give a folder that was saved as a {auto.__name__.removeprefix('AutoModelFor')} "
+            "of the same architecture",
         )
     unexpected = sorted(report["unexpected_keys"])
     if unexpected:

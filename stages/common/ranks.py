@@ -20,7 +20,7 @@ COLLECTIVE_TIMEOUT = datetime.timedelta(minutes=60)
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process among its equals.
+    """One process among its equals.
 
     Attributes:
         rank: 0 … ``world`` - 1; rank 0 writes files.
@@ -101,6 +101,6 @@ def start_ranks(*, threads: int, seed: int) -> Ranks:
 def seed_everything(seed: int) -> None:
     """Seed Python, numpy, torch and the accelerator."""
     random.seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002 - libraries below us use the global generator
+    np.random.seed(seed % 2**32)  # libraries below us use the global generator
     torch.manual_seed(seed)
     get_accelerator().manual_seed_all(seed)

@@ -73,6 +73,6 @@ def pad_left(rows: Sequence[np.ndarray], filler: int, device: torch.device) -> P
 
 
 def by_length(rows: Sequence[int], lengths: np.ndarray, size: int) -> list[list[int]]:
-    """Cut ``rows`` into micro-batches of ``size``, rows of like length together, to compute little padding."""
+    """Cut ``rows`` into micro-batches of ``size``, like lengths together, to compute little padding."""
     ordered = sorted(rows, key=lambda row: (int(lengths[row]), row))
     return [ordered[start : start + size] for start in range(0, len(ordered), size)]

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -51,9 +52,7 @@ class TokenFile(Sequence[tuple[np.ndarray, ...]]):
             raise IndexError(row)  # what ends a loop over the rows
         width = len(self.segments)
         bounds = self._offsets[row * width : (row + 1) * width + 1]
-        return tuple(
-            np.asarray(self._tokens[start:end]) for start, end in zip(bounds, bounds[1:], strict=False)
-        )
+        return tuple(np.asarray(self._tokens[start:end]) for start, end in pairwise(bounds))
 
     def lengths(self) -> np.ndarray:
         """Tokens of each row, all segments together: int64, (rows,)."""

@@ -38,7 +38,7 @@ class Objective:
 
 
 def in_step(batches: Sequence[list[int]], ranks: Ranks) -> Iterator[tuple[list[int], bool]]:
-    """This rank's micro-batches, and dummies until the rank with the most is done.
+    """Micro-batches of this rank, and dummies until the rank with the most is done.
 
     Under ZeRO 3 every forward needs every rank. A dummy is row 0 and does not count (False).
     """

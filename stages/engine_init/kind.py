@@ -14,7 +14,8 @@ class FrozenEngineParams(EngineParams):
     def _nothing_to_train(self) -> FrozenEngineParams:
         if self.zero_stage in (1, 2):
             raise ValueError(
-                f"zero_stage {self.zero_stage} shards optimiser state, and a frozen model has none: use 0 or 3"
+                f"zero_stage {self.zero_stage} shards optimiser state, "
+                "and a frozen model has none: use 0 or 3"
             )
         if self.lora is not None:
             raise ValueError("a frozen model takes no `lora`")

@@ -50,7 +50,8 @@ def check_tokenizers(job: Job[EngineInitParams]) -> None:
     }
     if len(set(digests.values())) > 1:
         raise StageError(
-            "actor_model and reward_model have different tokenizers, so the critic cannot read the actor's tokens",
+            "actor_model and reward_model have different tokenizers, "
+            "so the critic cannot read the actor's tokens",
             "train both from data of one `data_split` stage, or start both from the same model family",
         )
 

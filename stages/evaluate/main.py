@@ -117,7 +117,8 @@ def load_judge(name: str, path: Path) -> Callable[[str, str], float]:
         StageError: the file cannot be run or has no such function.
     """
     found = importlib.util.spec_from_file_location(f"rlhfc_judge_{name}", path)
-    assert found is not None and found.loader is not None
+    assert found is not None
+    assert found.loader is not None
     module = importlib.util.module_from_spec(found)
     try:
         found.loader.exec_module(module)

@@ -66,7 +66,8 @@ class PpoParams(StageParams):
     def _minibatches_fill_rollout(self) -> PpoParams:
         if self.minibatch_size is not None and self.rollout_batch_size % self.minibatch_size:
             raise ValueError(
-                f"rollout_batch_size {self.rollout_batch_size} is not a multiple of minibatch_size {self.minibatch_size}"
+                f"rollout_batch_size {self.rollout_batch_size} is not a multiple "
+                f"of minibatch_size {self.minibatch_size}"
             )
         return self
 

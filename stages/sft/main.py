@@ -34,7 +34,7 @@ class DemonstrationLoss:
 
     def __init__(
         self, policy: torch.nn.Module, rows: TokenFile, loss_on: str, filler: int, device: torch.device
-    ):
+    ) -> None:
         self.policy, self.rows, self.filler, self.device = policy, rows, filler, device
         self.whole = loss_on == "all"
 
@@ -58,7 +58,7 @@ class DemonstrationLoss:
 
 
 def perplexity(loss: DemonstrationLoss, ranks: Ranks, micro: int) -> dict[str, float]:
-    """exp of the mean loss over all evaluation tokens."""
+    """Return exp of the mean loss over all evaluation tokens."""
     totals = torch.zeros(2, dtype=torch.float64, device=ranks.device)
     mine = list(ranks.share(len(loss.rows)))
     batches = by_length(mine, loss.rows.lengths(), micro)

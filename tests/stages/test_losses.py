@@ -41,11 +41,13 @@ def test_own_golden_preference_loss():
 
 def test_identical_pair_costs_ln_two():
     """Equal scores: ln 2, as upstream (0.6931472)."""
-    assert math.log(2) == pytest.approx(float(summed_preference_loss(torch.tensor([0.3]), torch.tensor([0.3]))))
+    assert math.log(2) == pytest.approx(
+        float(summed_preference_loss(torch.tensor([0.3]), torch.tensor([0.3])))
+    )
 
 
 def test_centering_adds_the_squared_sum():
-    """centering · (chosen + rejected)²: zero for scores that balance."""
+    """The term centering · (chosen + rejected)²: zero for scores that balance."""
     plain = summed_preference_loss(torch.tensor([1.0]), torch.tensor([2.0]))
     assert float(plain) + 0.01 * 9 == pytest.approx(
         float(summed_preference_loss(torch.tensor([1.0]), torch.tensor([2.0]), 0.01))
@@ -56,10 +58,12 @@ def test_centering_adds_the_squared_sum():
 
 
 def test_token_log_probs_are_taken_at_the_sampling_temperature():
-    """log softmax(logits / T), in fp32 even from bf16 logits."""
+    """They are log softmax(logits / T), in fp32 even from bf16 logits."""
     logits = torch.tensor([[[2.0, 0.0, 1.0]]])
     expected = (logits / 0.5).log_softmax(-1)[0, 0, 2]
-    assert float(expected) == pytest.approx(float(token_log_probs(logits, torch.tensor([[2]]), 0.5)), abs=1e-6)
+    assert float(expected) == pytest.approx(
+        float(token_log_probs(logits, torch.tensor([[2]]), 0.5)), abs=1e-6
+    )
     assert token_log_probs(logits.bfloat16(), torch.tensor([[2]])).dtype == torch.float32
 
 
@@ -103,7 +107,8 @@ def test_row_order_visits_each_row_once_an_epoch():
 
 
 @pytest.mark.parametrize(
-    ("rows", "epochs", "size", "limit", "steps"), [(100, 2, 32, None, 6), (100, 2, 32, 4, 4), (64, 1, 64, None, 1)]
+    ("rows", "epochs", "size", "limit", "steps"),
+    [(100, 2, 32, None, 6), (100, 2, 32, 4, 4), (64, 1, 64, None, 1)],
 )
 def test_count_steps(rows, epochs, size, limit, steps):
     """Whole batches over all epochs, capped by the limit."""

@@ -5,7 +5,6 @@ import json
 import numpy as np
 import pytest
 import torch
-from rlhfc.kind import LoraParams
 from rlhfc.stages.common.experience import Row, pad_pairs, response_values
 from rlhfc.stages.common.job import InputPath, StageError
 from rlhfc.stages.common.models import add_lora, load_causal_lm, load_reward_model, save_model
@@ -13,6 +12,8 @@ from rlhfc.stages.common.modules import Policy, Scorer, response_log_probs, row_
 from rlhfc.stages.common.rollout import Decoding, pick, respond
 from rlhfc.stages.common.update import Rules, aim, minibatches
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+
+from rlhfc.kind import LoraParams
 
 CPU = torch.device("cpu")
 PROMPTS = [np.array([5, 6, 7]), np.array([9]), np.array([3, 4, 5, 6, 7, 8])]
@@ -74,7 +75,12 @@ def test_greedy_rollout_equals_transformers_generate(causal_lm):
     for place, response in zip([0, 1, 2], draw(causal_lm, [0, 1, 2], temperature=0.0), strict=True):
         ids = torch.from_numpy(PROMPTS[place])[None]
         whole = causal_lm.generate(
-            ids, attention_mask=torch.ones_like(ids), max_new_tokens=8, do_sample=False, eos_token_id=2, pad_token_id=0
+            ids,
+            attention_mask=torch.ones_like(ids),
+            max_new_tokens=8,
+            do_sample=False,
+            eos_token_id=2,
+            pad_token_id=0,
         )
         assert whole[0, ids.shape[1] :].tolist() == response.ids.tolist()
 
@@ -93,7 +99,9 @@ def test_rollout_ends_with_the_first_stop_token(causal_lm):
     for response in draw(causal_lm, [0, 1, 2], stop_ids=stops, max_tokens=30):
         held = [token in stops for token in response.ids.tolist()]
         assert held == [False] * (len(held) - 1) + [response.stopped]
-    assert all(not r.stopped and len(r.ids) == 8 for r in draw(causal_lm, [0, 1, 2], stop_ids=frozenset({99})))
+    assert all(
+        not r.stopped and len(r.ids) == 8 for r in draw(causal_lm, [0, 1, 2], stop_ids=frozenset({99}))
+    )
 
 
 def test_pick_follows_the_distribution():
@@ -143,7 +151,9 @@ def test_merged_adapters_give_the_adapted_logits(causal_lm, tmp_path):
     ids = torch.tensor([[5, 6, 7, 8]])
     with torch.no_grad():
         adapted = causal_lm(ids).logits
-        torch.testing.assert_close(adapted, AutoModelForCausalLM.from_pretrained(tmp_path)(ids).logits, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(
+            adapted, AutoModelForCausalLM.from_pretrained(tmp_path)(ids).logits, atol=1e-5, rtol=1e-5
+        )
 
 
 def test_lora_targets_that_match_nothing_are_refused(causal_lm):
@@ -190,7 +200,7 @@ def test_minibatches_hold_each_row_once_in_a_new_order_each_pass():
     """Every pass of every step is a permutation of its own."""
     first = minibatches(12, 4, seed=1, step=1, ppo_epoch=0)
     assert [4, 4, 4] == [len(part) for part in first]
-    assert list(range(12)) == sorted(sum(first, []))
+    assert list(range(12)) == sorted(row for part in first for row in part)
     assert first != minibatches(12, 4, seed=1, step=1, ppo_epoch=1)
     assert first != minibatches(12, 4, seed=1, step=2, ppo_epoch=0)
     assert first == minibatches(12, 4, seed=1, step=1, ppo_epoch=0)

@@ -45,7 +45,9 @@ def test_score_is_on_the_last_action(lengths):
     mask = torch.arange(5)[None, :] < torch.tensor(lengths)[:, None]
     scores = torch.tensor([1.0, -2.0, 3.0])
     rewards = rl.shaped_rewards(scores, torch.zeros(3, 5), mask, kl_coef=0.1, reward_clip=5.0)
-    assert [(row, length - 1) for row, length in enumerate(lengths)] == [tuple(i) for i in rewards.nonzero().tolist()]
+    assert [(row, length - 1) for row, length in enumerate(lengths)] == [
+        tuple(i) for i in rewards.nonzero().tolist()
+    ]
     assert scores.tolist() == rewards.sum(dim=1).tolist()
 
 
