@@ -1,0 +1,124 @@
+"""The whole pipeline through real `deepspeed` launches on two gloo ranks, and what a second run does."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from rlhfc.store.store import Store
+from safetensors.torch import load_file
+from world import command, rlhfc
+
+pytestmark = [pytest.mark.launch, pytest.mark.xdist_group("pipeline")]
+STAGES = ["split", "sft", "reward", "engines", "ppo", "eval", "export"]
+
+
+def verdicts(spec: Path, *options: str, store: str = "store") -> dict[str, str]:
+    """Verdict of each stage."""
+    plan = json.loads(rlhfc("plan", spec, "--json", *options, store=store).stdout)
+    return {stage["stage"]: stage["verdict"] for stage in plan["stages"]}
+
+
+def digests(spec: Path, store: str, stage: str) -> dict[str, str]:
+    """Tree digest of each output of the stage's last result."""
+    opened = Store.open(spec.parent / store)
+    key = opened.last_key("tiny", stage)
+    assert key is not None
+    result = opened.lookup(key)
+    assert result is not None
+    return dict(result.outputs)
+
+
+def test_every_stage_runs(ran):
+    """Two ranks, ZeRO 1 to 3, LoRA: all seven stages end well, with a table and a report."""
+    assert ran.before.returncode == 2
+    assert ran.run.returncode == 0, ran.run.stderr
+    table = ran.run.stdout.splitlines()
+    assert STAGES == [line.split()[0] for line in table[1:8]]
+    assert ["done"] * 7 == [line.split()[1] for line in table[1:8]]
+    assert Path(table[-1].removeprefix("report: ")).is_file()
+
+
+def test_second_run_does_nothing(ran):
+    """Plan says so with status 0, run says so and starts nothing."""
+    assert rlhfc("plan", ran.spec, "--detailed-exitcode").returncode == 0
+    again = rlhfc("run", ran.spec)
+    assert (0, "nothing to do: 7 of 7 stages cached") == (again.returncode, again.stderr.strip())
+
+
+def test_edits_rerun_what_they_reach(ran):
+    """kl_coef: ppo and what follows. Logging, micro-batch and comments: nothing."""
+    cached = dict.fromkeys(STAGES, "cached")
+    assert cached | {"ppo": "run", "eval": "undecided", "export": "undecided"} == verdicts(
+        ran.spec, "--set", "ppo.kl_coef=0.05"
+    )
+    assert cached == verdicts(ran.spec, "--set", "ppo.log_every=7", "--set", "sft.micro_batch_size=1")
+    assert cached == verdicts(ran.spec, "--set", "engines.actor.zero_stage=0", "--set", "ppo.ranks=1")
+    text = ran.spec.read_text()
+    ran.spec.write_text("# a comment\n" + text.replace("kl_coef: 0.1", "kl_coef: 1e-1   # another"))
+    try:
+        assert cached == verdicts(ran.spec)
+    finally:
+        ran.spec.write_text(text)
+
+
+def test_killed_run_resumes_to_the_same_bytes(ran):
+    """PPO on two ranks is killed with everything around it; the same command gives the same actor and critic."""
+    expected = digests(ran.spec, "store", "ppo")
+    store = ran.spec.parent / "killed"
+    shutil.copytree(ran.spec.parent / "store", store, symlinks=True)
+    opened = Store.create(store)
+    for stage in ("ppo", "eval", "export"):
+        key = opened.last_key("tiny", stage)
+        assert key is not None
+        opened.forget(key)
+        shutil.rmtree(opened.work(stage, key), ignore_errors=True)
+    process = subprocess.Popen(
+        command("run", ran.spec, store="killed"),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    key = opened.last_key("tiny", "ppo")
+    deadline = time.monotonic() + 300
+    while (found := opened.checkpoint("ppo", key)) is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert found is not None, "no checkpoint was written in time"
+    assert found[0] < found[1]
+    assert opened.lookup(key) is None, "the run was over before it was killed"
+    assert "resume" == verdicts(ran.spec, store="killed")["ppo"]
+    again = rlhfc("run", ran.spec, store="killed")
+    assert again.returncode == 0, again.stderr
+    assert expected == digests(ran.spec, "killed", "ppo")
+    # The attempt's log tells that it went on and did not start over.
+    steps = [line["step"] for line in opened.metrics(opened.lookup(key)) if line["phase"] == "train"]
+    assert [1, 2, 3, 4, 5, 6] == steps
+
+
+def test_another_number_of_ranks_gives_the_same_model_up_to_rounding(ran):
+    """SFT on one rank without ZeRO equals SFT on two with ZeRO 2, to fp32 rounding."""
+    stages = yaml.safe_load(ran.spec.read_text())["stages"]
+    alone = {"schema": 1, "name": "tiny", "defaults": {"device": "cpu", "dtype": "fp32"}}
+    alone["stages"] = {
+        "split": stages["split"],
+        "sft": stages["sft"] | {"ranks": 1, "zero_stage": 0, "learning_rate": 1e-2},
+    }
+    spec = ran.spec.with_name("alone.yaml")
+    spec.write_text(yaml.safe_dump(alone))
+    run = rlhfc("run", spec, store="alone")
+    assert run.returncode == 0, run.stderr
+    ours, theirs = (
+        load_file(
+            Store.open(spec.parent / store).view(digests(spec, store, "sft")["model"]) / "model.safetensors"
+        )
+        for store in ("store", "alone")
+    )
+    assert ours.keys() == theirs.keys()
+    assert max(float((ours[name] - theirs[name]).abs().max()) for name in ours) < 1e-4
