@@ -32,13 +32,13 @@ def openings(stories: Path) -> list[tuple[str, str]]:
 
 @torch.no_grad()
 def continuations(model: torch.nn.Module, tokenizer: object, prompts: list[str]) -> list[str]:
-    """One sampled continuation of 64 tokens for each prompt; prompts are answered in groups of equal length."""
+    """One sampled continuation of 64 tokens for each prompt, answered in groups of equal length."""
     by_length: dict[int, list[int]] = {}
     ids = [tokenizer(prompt).input_ids for prompt in prompts]
     for place, prompt in enumerate(ids):
         by_length.setdefault(len(prompt), []).append(place)
     texts = [""] * len(prompts)
-    for length, places in sorted(by_length.items()):
+    for _, places in sorted(by_length.items()):
         for start in range(0, len(places), AT_ONCE):
             group = places[start : start + AT_ONCE]
             batch = torch.tensor([ids[place] for place in group])

@@ -8,11 +8,19 @@ from __future__ import annotations
 
 import re
 
-COURTEOUS = (
-    "please thank thanks kindly appreciate glad happy pleasure welcome certainly gladly delighted would could may "
-    "perhaps suggest recommend indeed actually wonderful lovely"
-).split()
-RUDE = "obviously duh stupid dumb idiot freaking look okay whatever ridiculous lame come seriously hell damn crap".split()
+COURTEOUS = frozenset(
+    {
+        *("please", "thank", "thanks", "kindly", "appreciate", "glad", "happy", "pleasure", "welcome"),
+        *("certainly", "gladly", "delighted", "would", "could", "may", "perhaps", "suggest", "recommend"),
+        *("indeed", "actually", "wonderful", "lovely"),
+    }
+)
+RUDE = frozenset(
+    {
+        *("obviously", "duh", "stupid", "dumb", "idiot", "freaking", "look", "okay", "whatever"),
+        *("ridiculous", "lame", "come", "seriously", "hell", "damn", "crap"),
+    }
+)
 
 
 def score(prompt: str, response: str) -> float:
@@ -20,5 +28,5 @@ def score(prompt: str, response: str) -> float:
     words = set(re.findall(r"[a-z']+", response.lower()))
     if not words:
         return -3.0
-    courteous = min(3, sum(word in words for word in COURTEOUS))
-    return float(courteous - 2 * sum(word in words for word in RUDE))
+    courteous = min(3, len(words & COURTEOUS))
+    return float(courteous - 2 * len(words & RUDE))
