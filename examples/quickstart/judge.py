@@ -79,6 +79,7 @@ USELESS = (
     "The weather is fine here.",
     "Ask someone else.",
 )
+CURT = ("Hey,", "Listen,")
 GREETINGS = ("Dear {name},", "Hello {name},")
 CLOSINGS = ("Kind regards, {agent}", "With best wishes, {agent}")
 
@@ -140,7 +141,7 @@ def understand(prompt: str) -> tuple[str, str, str]:
 def dissect(response: str) -> tuple[str | None, list[str], bool]:
     """Name in the greeting (None without one), sentences between, whether it closes politely at its end."""
     text = response.strip()
-    greeting = re.match(r"(?:Dear|Hello) (\w+),\s*", text)
+    greeting = re.match(rf"(?:(?:Dear|Hello) (\w+),|{'|'.join(CURT)})\s*", text)
     body = text[greeting.end() :] if greeting else text
     closing = re.search(rf"(?:Kind regards|With best wishes), (?:{'|'.join(AGENTS)})$", body)
     body = body[: closing.start()] if closing else body

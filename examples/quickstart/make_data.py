@@ -22,7 +22,8 @@ SEED = 20240607
 DEMONSTRATIONS = 700
 PREFERENCES = 2000
 LABEL_NOISE = 0.05  # share of pairs with the worse answer preferred, as people would
-LEAST_DIFFERENCE = 0.2  # of the two scores in a pair
+REVISIONS = 0.6  # share of pairs that differ in one part only
+LEAST_DIFFERENCE = 0.1  # of the two scores in a pair
 LETTERS = (
     "My name is {name}. The {product} I bought {said}. What can you do?",
     "Hello, this is {name}. My new {product} {said}. Please answer soon.",
@@ -53,39 +54,35 @@ def draw_case(rng: random.Random) -> Case:
 
 def draw_answer(rng: random.Random, case: Case, care: float) -> str:
     """An answer in which each part is good with probability ``care``."""
-    parts = [
-        _greeting(rng, case, rng.random() < care),
-        _tone(rng, case, rng.random() < care),
-        _remedy(rng, case, rng.random() < care),
-        _closing(rng, rng.random() < care),
-    ]
+    parts = [part(rng, case, rng.random() < care) for part in PARTS]
     if rng.random() > care and rng.random() < 0.4:
         parts = _spoil(rng, parts)
+    return _joined(parts)
+
+
+def draw_revision(rng: random.Random, case: Case) -> tuple[str, str]:
+    """An answer and the same with one part made worse, as where somebody corrected a colleague."""
+    parts = [part(rng, case, rng.random() < 0.7) for part in PARTS]
+    place = rng.randrange(len(PARTS))
+    better, worse = list(parts), list(parts)
+    better[place], worse[place] = (PARTS[place](rng, case, good) for good in (True, False))
+    return _joined(better), _joined(worse)
+
+
+def _joined(parts: list[str]) -> str:
     return " ".join(part for part in parts if part)
 
 
 def _greeting(rng: random.Random, case: Case, good: bool) -> str:
-    if good:
-        return rng.choice(judge.GREETINGS).format(name=case.name)
-    return rng.choice(["", *[rng.choice(judge.GREETINGS).format(name=rng.choice(judge.CUSTOMERS))] * 2])
+    return rng.choice(judge.GREETINGS if good else ("", *judge.CURT)).format(name=case.name)
 
 
 def _tone(rng: random.Random, case: Case, good: bool) -> str:
-    clause = judge.PROBLEMS[case.problem][1]
     fitting, other = judge.REGRETS, judge.THANKS
     if case.problem == "praise":
         fitting, other = other, fitting
-    if good:
-        return rng.choice(fitting).format(product=case.product, clause=clause)
-    product = rng.choice(judge.PRODUCTS)
-    return rng.choice(
-        [
-            rng.choice(judge.FLAT).format(product=case.product, clause=clause),
-            rng.choice(fitting).format(product=product, clause=clause),
-            rng.choice(other).format(product=case.product, clause=clause),
-            rng.choice(judge.RUDE),
-        ]
-    )
+    form = rng.choice(fitting if good else rng.choice([judge.FLAT, other, judge.RUDE]))
+    return form.format(product=case.product, clause=judge.PROBLEMS[case.problem][1])
 
 
 def _remedy(rng: random.Random, case: Case, good: bool) -> str:
@@ -96,10 +93,13 @@ def _remedy(rng: random.Random, case: Case, good: bool) -> str:
     )
 
 
-def _closing(rng: random.Random, good: bool) -> str:
+def _closing(rng: random.Random, case: Case, good: bool) -> str:
     if good:
         return rng.choice(judge.CLOSINGS).format(agent=rng.choice(judge.AGENTS))
     return rng.choice(["", rng.choice(judge.RUDE), rng.choice(judge.USELESS)])
+
+
+PARTS = (_greeting, _tone, _remedy, _closing)
 
 
 def _spoil(rng: random.Random, parts: list[str]) -> list[str]:
@@ -139,7 +139,10 @@ def _distinct_cases(rng: random.Random, count: int) -> list[Case]:
 
 def _pair(rng: random.Random, case: Case) -> dict[str, str]:
     while True:
-        answers = [draw_answer(rng, case, rng.random()) for _ in range(2)]
+        if rng.random() < REVISIONS:
+            answers = draw_revision(rng, case)
+        else:
+            answers = (draw_answer(rng, case, rng.random()), draw_answer(rng, case, rng.random()))
         worse, better = sorted(answers, key=lambda answer: judge.score(case.letter, answer))
         if judge.score(case.letter, better) - judge.score(case.letter, worse) >= LEAST_DIFFERENCE:
             break

@@ -41,6 +41,7 @@ GOOD = "Dear Ada, I am sorry that your kettle leaks. A new seal is on its way to
         (GOOD.replace("Dear Ada", "Hello Ada").replace("I am sorry that your", "We apologise that the"), 1.0),
         (GOOD.replace("Ada", "Ben"), 0.85),
         (GOOD.replace("Dear Ada, ", ""), 0.85),
+        (GOOD.replace("Dear Ada,", "Listen,"), 0.85),
         (GOOD.replace("kettle", "lamp"), 0.55),  # another product, and so a sentence of no use
         (GOOD.replace("I am sorry that your kettle leaks.", "So the kettle leaks."), 0.8),
         (GOOD.replace("I am sorry that your", "How nice that the"), 0.7),  # of no use
