@@ -44,7 +44,7 @@ wheel: $(DEV) ## build the wheel into dist/
 
 constraints: ## write constraints.txt again from a fresh venv; torch stays at its pin, so edit that first
 	@python=$$(tools/check-machine $(PYTHON)) && rm -rf build/constraints && "$$python" -m venv build/constraints
-	@build/constraints/bin/pip install --quiet $(INDEX) 'torch==$(TORCH)' -e '.[train,dev]'
+	@build/constraints/bin/pip install -qq $(INDEX) 'torch==$(TORCH)' -e '.[train,dev]'
 	@{ sed -n '/^#/p' constraints.txt; build/constraints/bin/pip freeze --exclude-editable | sed 's/+cpu$$//'; } \
 	  > build/constraints.txt
 	@mv build/constraints.txt constraints.txt
@@ -60,9 +60,9 @@ $(TRAIN):
 	  || printf '%s\n' 'note: pip finds no CPU build of torch here and may fetch the CUDA build of several GB' \
 	    'hint: make TORCH_INDEX_URL=URL, with the index of CPU builds that the PyTorch site names' >&2
 	@echo 'installing into $(VENV), a few minutes' >&2
-	@$(PIP) install --quiet $(INDEX) -c constraints.txt -e '.[train]'
+	@$(PIP) install -qq $(INDEX) -c constraints.txt -e '.[train]'
 	@touch $@
 
 $(DEV): $(TRAIN)
-	@$(PIP) install --quiet $(INDEX) -c constraints.txt -e '.[train,dev]'
+	@$(PIP) install -qq $(INDEX) -c constraints.txt -e '.[train,dev]'
 	@touch $@
