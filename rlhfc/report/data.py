@@ -11,6 +11,7 @@ from rlhfc.plan.planner import Plan, StagePlan, Verdict
 from rlhfc.plan.words import duration, sentences, size
 from rlhfc.report.charts import Panel, panels_of, series_of
 from rlhfc.report.graph import Graph, draw
+from rlhfc.run.summary import telling_first
 from rlhfc.store.checkpoints import read_metrics
 from rlhfc.store.store import Store
 
@@ -143,6 +144,7 @@ def _stage(planned: StagePlan, end: Mapping[str, Any] | None, store: Store) -> S
     if result is None and end is not None and end["state"] in ("failed", "interrupted"):
         state = end["state"]
     causes = sentences(planned.reasons) if result is None else list((end or {}).get("reasons", ()))
+    summary = result.summary if result else {}
     panels, more = panels_of(series_of(_metrics(planned, store)))
     return StageFacts(
         stage=planned.stage,
@@ -154,7 +156,7 @@ def _stage(planned: StagePlan, end: Mapping[str, Any] | None, store: Store) -> S
         attempts=result.attempts if result else 0,
         finished=result.finished if result else "",
         causes=tuple(causes),
-        figures=tuple((name, _text(value)) for name, value in result.summary.items()) if result else (),
+        figures=tuple((name, _text(summary[name])) for name in telling_first(summary)),
         panels=tuple(panels),
         more=tuple(more),
     )

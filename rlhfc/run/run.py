@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import secrets
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from rlhfc.compile.action import Pipeline
+from rlhfc.compile.reasons import PENDING, Reason
 from rlhfc.compile.world import World
+from rlhfc.plan.compare import changes_between
 from rlhfc.plan.planner import Plan, make_plan
 from rlhfc.plan.words import sentences
 from rlhfc.run import preflight
@@ -83,6 +85,7 @@ def run_pipeline(
         interrupts.ask()
         executor.board.say(STOPPING[min(interrupts.level, len(STOPPING)) - 1])
 
+    before = {stage: store.last_key(pipeline.name, stage) for stage in pipeline.actions}
     run = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
     if not plan.nothing_to_do:
         settle_store(store, executor.board.say)
@@ -90,12 +93,19 @@ def run_pipeline(
     with counted(stop), closing(show(executor.board)) as display:
         stages = executor.run(run, interrupts, display.refresh)
     outcome = RunOutcome(run, pipeline.name, stages, interrupts.level > 0, time.monotonic() - began)
-    record(outcome, plan, store)
+    record(outcome, plan, before, store)
     return outcome
 
 
-def record(outcome: RunOutcome, plan: Plan, store: Store) -> None:
-    """Note in the ledger how each stage ended and why it ran; a stage that is as it was needs no line."""
+def record(outcome: RunOutcome, plan: Plan, before: Mapping[str, str | None], store: Store) -> None:
+    """Note in the ledger how each stage ended and why it ran; a stage that is as it was needs no line.
+
+    Args:
+        outcome: how the run ended.
+        plan: verdicts before it.
+        before: key of each stage's last result before it.
+        store: has the ledger.
+    """
     for stage, ended in outcome.stages.items():
         if ended.state is State.CACHED:
             if store.last_key(outcome.pipeline, stage) != ended.key:
@@ -111,5 +121,16 @@ def record(outcome: RunOutcome, plan: Plan, store: Store) -> None:
             key=ended.key,
             state=str(ended.state),
             seconds=round(ended.seconds, 3),
-            reasons=sentences(plan.stages[stage].reasons),
+            reasons=sentences(_causes(plan.stages[stage].reasons, before[stage], ended.key, store)),
         )
+
+
+def _causes(planned: tuple[Reason, ...], before: str | None, key: str | None, store: Store) -> list[Reason]:
+    """Tell why a stage ran: what the plan said or, where that waited for an input, what came of it."""
+    known = [reason for reason in planned if reason.code not in PENDING]
+    if len(known) == len(planned) or key is None or before is None:
+        return known or list(planned)
+    old, new = store.key_document(before), store.key_document(key)
+    if old is None or new is None:
+        return known or list(planned)
+    return changes_between(old["document"], new["document"], frozenset()) or known

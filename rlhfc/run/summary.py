@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from rlhfc.plan.words import duration
 from rlhfc.run.outcome import Failure, RunOutcome, StageOutcome, State
 
 FORMAT_VERSION = "1.0"
+TELLING = ("win_rate", "eval_accuracy", "eval_perplexity", "score", "reward", "kl", "eval_loss")
 FIGURES = 3  # of a stage's summary in the table
 HEADER = ("stage", "state", "time", "figures")
 
@@ -52,9 +53,20 @@ def run_document(outcome: RunOutcome, report: Path | None) -> dict[str, Any]:
 
 
 def figures(summary: Mapping[str, float | int | str], limit: int | None = None) -> str:
-    """Main figures in words: ``eval_perplexity 8.1, eval_loss 2.09``."""
-    pairs = list(summary.items())[:limit]
-    return ", ".join(f"{name} {_number(value)}" for name, value in pairs)
+    """Main figures in words: ``eval_perplexity 8.1, eval_loss 2.09``; the most telling first."""
+    names = telling_first(summary)[:limit]
+    return ", ".join(f"{name} {_number(summary[name])}" for name in names)
+
+
+def telling_first(names: Iterable[str]) -> list[str]:
+    """Sort names of figures, the most telling first, the ends of intervals last."""
+    return sorted(names, key=_rank)
+
+
+def _rank(name: str) -> int:
+    if name.endswith(("_low", "_high")):
+        return len(TELLING) + 1
+    return next((place for place, start in enumerate(TELLING) if name.startswith(start)), len(TELLING))
 
 
 def _number(value: float | int | str) -> str:

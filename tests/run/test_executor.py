@@ -57,6 +57,20 @@ def test_semantic_leaf_reruns_stage_and_descendants(bench):
     assert "3(20(1()))" == bench.output(outcome, "c")
 
 
+def test_ledger_says_why_each_stage_ran(bench):
+    """The ledger has the causes as they turned out, also of stages that had to wait for an input."""
+    bench.write(**CHAIN)
+    bench.run()
+    bench.write(**{**CHAIN, "b": {**CHAIN["b"], "value": 20}})
+    bench.run()
+    entries = [entry for entry in bench.store().ledger.read() if entry["event"] == "stage"]
+    causes = [(entry["stage"], entry["state"], entry["reasons"]) for entry in entries]
+    never = ["never run"]
+    assert [("a", "done", never), ("b", "done", never), ("c", "done", never)] == causes[:3]
+    assert ("b", "done", ["value 2 → 20"]) == causes[3]
+    assert causes[4][2][0].startswith("input left b3:")
+
+
 def test_equal_bytes_stop_the_wave(bench):
     """A stage that reruns and yields the same bytes leaves its descendants cached."""
     bench.write(a={"value": 1, "constant": True}, b={"left": "a.thing"})

@@ -20,6 +20,7 @@ from rlhfc.run.outcome import RunOutcome, StageOutcome, State
 from rlhfc.run.process import LocalLauncher
 from rlhfc.run.run import Machine, this_machine_slots
 from rlhfc.run.slots import Grant, Need, Slots
+from rlhfc.run.summary import figures, telling_first
 from rlhfc.run.verify import UnverifiedError, verify
 from rlhfc.store.layout import Layout
 
@@ -254,6 +255,19 @@ def test_exit_status(states, interrupted, status):
     """0 when all is done, 130 when stopped before that, else 1."""
     stages = {str(n): StageOutcome(str(n), "toy", State(state)) for n, state in enumerate(states)}
     assert status == RunOutcome("r", "p", stages, interrupted, 1.0).exit_status
+
+
+def test_telling_figures_come_first():
+    """Of many figures the table has those that a stage is judged by, and ends of intervals last."""
+    summary = {
+        "dropped": 0,
+        "eval_loss": 2.094567,
+        "win_rate_rule_low": 0.7,
+        "win_rate_rule": 0.8,
+        "note": "x",
+    }
+    assert "win_rate_rule 0.8, eval_loss 2.095, dropped 0" == figures(summary, 3)
+    assert "win_rate_rule_low" == telling_first(summary)[-1]
 
 
 @pytest.mark.parametrize("name", ["../../etc/x", "a/b", "..", "ünï code"])
