@@ -180,6 +180,23 @@ def test_named_evaluation_split_is_held_out(tmp_path, folder, tokenizer):
     assert {f"the cat {n}" for n in range(35, 55)} == held
 
 
+def test_subset_of_a_hub_data_set(tmp_path, folder, tokenizer):
+    """A downloaded data set says in its card which files make up a configuration."""
+    data = tmp_path / "hub"
+    data.mkdir()
+    for number, subset in enumerate(("first", "second")):
+        write_rows(data / f"{subset}.jsonl", pairs(20, start=100 * number))
+    configurations = "".join(
+        f"- config_name: {subset}\n  data_files: {subset}.jsonl\n" for subset in ("first", "second")
+    )
+    (data / "README.md").write_text(f"---\nconfigs:\n{configurations}---\n")
+    job = split_job(tmp_path / "w", folder, [(data, PAIR | {"subset": "second"})], template="plain")
+    found = [prompt for prompts in prompts_of(job, tokenizer).values() for prompt in prompts]
+    assert {f"the cat {n}" for n in range(100, 120)} == set(found)
+    with pytest.raises(StageError, match=r"cannot read split `train` of .*third"):
+        split_job(tmp_path / "other", folder, [(data, PAIR | {"subset": "third"})])
+
+
 @pytest.mark.parametrize("name", ["rows.json", "rows.jsonl", "rows.jsonl.gz", "rows.parquet"])
 def test_every_form_of_file_gives_the_same_tokens(tmp_path, folder, name):
     """JSON list, JSON Lines, packed JSON Lines and Parquet hold the same rows."""
