@@ -124,20 +124,26 @@ class LoraParams(SpecModel):
 
     rank: int = semantic(ge=1, description="rank of the update")
     alpha: float | None = semantic(None, gt=0, description="scale; default 2 × rank")
-    dropout: float = semantic(0.0, ge=0, lt=1)
-    targets: list[str] | Literal["all-linear"] = semantic("all-linear", description="module names")
+    dropout: float = semantic(0.0, ge=0, lt=1, description="of the adapters' input while training")
+    targets: list[str] | Literal["all-linear"] = semantic(
+        "all-linear", description="linear layers with adapters, by last or full name; heads excepted"
+    )
 
 
 class EngineParams(SpecModel):
     """How one model lives on the devices: precision, ZeRO, offload, adapters."""
 
-    dtype: Literal["fp32", "bf16", "fp16"] = semantic("bf16")
+    dtype: Literal["fp32", "bf16", "fp16"] = semantic("bf16", description="type of weights and computation")
     zero_stage: Literal[0, 1, 2, 3] = numeric(0, description="ZeRO stage (Rajbhandari et al. 2020)")
     offload: Literal["none", "optimizer", "all"] = numeric(
         "none", description="to CPU memory: nothing, optimiser state, or parameters as well (ZeRO 3)"
     )
-    gradient_checkpointing: bool = numeric(False)
-    lora: LoraParams | None = semantic(None)
+    gradient_checkpointing: bool = numeric(
+        False, description="activations are computed again in the backward pass instead of kept"
+    )
+    lora: LoraParams | None = semantic(
+        None, description="train low-rank adapters (and score heads) only; none: all weights"
+    )
     dropout: float | None = semantic(None, ge=0, lt=1, description="overrides the model's own")
     deepspeed: dict[str, Any] = semantic(
         default_factory=dict, description="merged into the DeepSpeed config as it is"
@@ -147,20 +153,20 @@ class EngineParams(SpecModel):
 class TrainParams(StageParams, EngineParams):
     """Fields that sft and reward share: batch, optimiser, schedule, cadence."""
 
-    epochs: int = semantic(1, ge=1)
+    epochs: int = semantic(1, ge=1, description="passes over the training rows")
     max_steps: int | None = semantic(None, ge=1, description="stop after this many optimiser steps")
     global_batch_size: int = semantic(ge=1, description="rows an optimiser step sees, over all ranks")
     micro_batch_size: int | None = numeric(
         None, ge=1, description="rows a forward sees on one rank; default: the largest divisor up to 8"
     )
-    learning_rate: float = semantic(gt=0)
-    weight_decay: float = semantic(0.0, ge=0)
-    betas: list[float] = semantic([0.9, 0.95], min_length=2, max_length=2)
+    learning_rate: float = semantic(gt=0, description="peak of the schedule")
+    weight_decay: float = semantic(0.0, ge=0, description="of AdamW; not for biases and norms")
+    betas: list[float] = semantic([0.9, 0.95], min_length=2, max_length=2, description="of AdamW")
     schedule: Literal[
         "cosine", "linear", "constant", "constant_with_warmup", "cosine_with_restarts", "polynomial"
-    ] = semantic("cosine")
-    warmup_steps: int = semantic(0, ge=0)
-    gradient_clipping: float = semantic(1.0, ge=0)
+    ] = semantic("cosine", description="of the learning rate, over all optimiser steps")
+    warmup_steps: int = semantic(0, ge=0, description="optimiser steps of linear warm-up")
+    gradient_clipping: float = semantic(1.0, ge=0, description="bound of the gradient's L2 norm; 0 for none")
     eval_every: int | None = runtime(None, ge=1, description="optimiser steps between evaluations")
     checkpoint_every: int = runtime(200, ge=1, description="optimiser steps between checkpoints")
-    keep_checkpoints: int = runtime(2, ge=1)
+    keep_checkpoints: int = runtime(2, ge=1, description="newest complete checkpoints that stay")

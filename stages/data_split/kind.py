@@ -12,13 +12,13 @@ from rlhfc.kind import Input, Kind, SpecModel, StageParams, numeric, semantic
 class Columns(SpecModel):
     """Names of the columns that hold each part of a row; unset ones are not read."""
 
-    prompt: str | None = semantic(None)
+    prompt: str | None = semantic(None, description="the prompt: text, or a list of {role, content}")
     input: str | None = semantic(None, description="second part of the prompt (Alpaca's `input`)")
-    system: str | None = semantic(None)
+    system: str | None = semantic(None, description="system message before the prompt")
     response: str | None = semantic(None, description="the wanted response, for demonstrations")
-    chosen: str | None = semantic(None)
-    rejected: str | None = semantic(None)
-    messages: str | None = semantic(None, description="list of {role, content}")
+    chosen: str | None = semantic(None, description="the better response of a pair")
+    rejected: str | None = semantic(None, description="the worse response of a pair")
+    messages: str | None = semantic(None, description="whole conversation: list of {role, content}")
 
 
 class DataSource(SpecModel):
@@ -30,12 +30,14 @@ class DataSource(SpecModel):
     not mapped, the chosen response serves.
     """
 
-    data: Input = semantic()
+    data: Input = semantic(description="file, or folder of a data set")
     subset: str | None = semantic(None, description="configuration of a hub data set")
     split: str = semantic("train", description="split of a hub data set")
     eval_split: str | None = semantic(None, description="its evaluation split; default: taken from `split`")
-    format: Literal["columns", "transcript"] = semantic("columns")
-    columns: Columns = semantic(default_factory=Columns)
+    format: Literal["columns", "transcript"] = semantic(
+        "columns", description="parts in columns of their own, or `Human: … Assistant: …` dialogues"
+    )
+    columns: Columns = semantic(default_factory=Columns, description="which column holds which part")
     max_rows: int | None = semantic(None, ge=1, description="first rows after the seeded shuffle")
 
 
@@ -43,7 +45,7 @@ class DataSplitParams(StageParams):
     """Three disjoint parts for SFT, reward model and PPO, and held-out rows of each."""
 
     tokenizer: Input = semantic(description="model folder or hub id whose tokenizer all stages use")
-    sources: list[DataSource] = semantic(min_length=1)
+    sources: list[DataSource] = semantic(min_length=1, description="where the rows come from")
     parts: list[int] = semantic(
         [2, 4, 4], min_length=3, max_length=3, description="weights: sft, reward, prompts"
     )

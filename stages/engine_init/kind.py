@@ -28,10 +28,14 @@ class EngineInitParams(StageParams):
     actor_model: Input = semantic(description="SFT model: start of the actor, and the frozen reference")
     reward_model: Input = semantic(description="reward model: frozen, and start of the critic")
     prompts: Input = semantic(description="prompts for the trial rollout and the reward statistics")
-    actor: EngineParams = semantic(default_factory=EngineParams)
-    critic: EngineParams = semantic(default_factory=EngineParams)
-    reference: FrozenEngineParams = semantic(default_factory=FrozenEngineParams)
-    reward: FrozenEngineParams = semantic(default_factory=FrozenEngineParams)
+    actor: EngineParams = semantic(default_factory=EngineParams, description="the policy that is trained")
+    critic: EngineParams = semantic(default_factory=EngineParams, description="the value model")
+    reference: FrozenEngineParams = semantic(
+        default_factory=FrozenEngineParams, description="the policy that KL is measured against"
+    )
+    reward: FrozenEngineParams = semantic(
+        default_factory=FrozenEngineParams, description="the model that scores responses"
+    )
     normalise_reward: bool = semantic(
         True, description="scores of the SFT model's responses get mean 0, deviation 1"
     )

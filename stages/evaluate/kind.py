@@ -10,7 +10,7 @@ from rlhfc.kind import Input, Kind, SpecModel, StageParams, numeric, semantic
 class Judge(SpecModel):
     """A judge that training never saw: a Python file with ``score(prompt, response) -> float``."""
 
-    name: str = semantic(pattern=r"^[a-z][a-z0-9_]*$")
+    name: str = semantic(pattern=r"^[a-z][a-z0-9_]*$", description="how figures call it")
     code: Input = semantic(description="the Python file; it runs inside the stage")
 
 
@@ -21,13 +21,15 @@ class EvaluateParams(StageParams):
     candidate: Input = semantic(description="usually the aligned model")
     reward_model: Input = semantic(description="scores both")
     prompts: Input = semantic(description="held-out prompts")
-    judges: list[Judge] = semantic(default_factory=list)
-    max_prompts: int = semantic(256, ge=2)
+    judges: list[Judge] = semantic(default_factory=list, description="judges besides the reward model")
+    max_prompts: int = semantic(256, ge=2, description="the first so many held-out prompts")
     temperature: float = semantic(1.0, ge=0, description="0 is greedy")
-    max_response_tokens: int = semantic(256, ge=1)
-    stop_token_ids: list[int] = semantic(default_factory=list)
+    max_response_tokens: int = semantic(256, ge=1, description="longer responses are cut off")
+    stop_token_ids: list[int] = semantic(
+        default_factory=list, description="end a response, besides the tokenizer's end-of-sequence token"
+    )
     confidence: float = semantic(0.95, gt=0.5, lt=1, description="level of every interval")
-    dtype: Literal["fp32", "bf16", "fp16"] = semantic("bf16")
+    dtype: Literal["fp32", "bf16", "fp16"] = semantic("bf16", description="type of the three models")
     micro_batch_size: int = numeric(16, ge=1, description="prompts answered at a time on one rank")
 
 

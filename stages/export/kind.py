@@ -12,7 +12,7 @@ class ExportParams(StageParams):
 
     model: Input = semantic(description="model to export")
     evaluation: Input | None = semantic(None, description="figures for the model card")
-    dtype: Literal["fp32", "bf16", "fp16"] = semantic("bf16")
+    dtype: Literal["fp32", "bf16", "fp16"] = semantic("bf16", description="type of the saved weights")
     temperature: float = semantic(1.0, ge=0, description="default of `generate`; 0 is greedy")
     max_response_tokens: int = semantic(256, ge=1, description="default length of `generate`")
     stop_token_ids: list[int] = semantic(
