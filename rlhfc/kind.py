@@ -106,6 +106,9 @@ class Kind:
             the ``actor`` settings exposed by the stage behind the input ``engines``).
         exposes_settings: whether consumers see this kind's parameters under ``settings``.
         resumable: whether attempts leave checkpoints.
+        columns: input pattern to the fields that name its columns (``sources.*.data`` to
+            ``sources.*.columns``), so that a column that is not there is told before anything runs.
+        one_vocabulary: inputs whose tokenizers must agree; the outputs have the same.
     """
 
     name: str
@@ -117,6 +120,8 @@ class Kind:
     engines: dict[str, str] = field(default_factory=dict)
     exposes_settings: bool = False
     resumable: bool = False
+    columns: dict[str, str] = field(default_factory=dict)
+    one_vocabulary: tuple[str, ...] = ()
 
 
 class LoraParams(SpecModel):

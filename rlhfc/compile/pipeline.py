@@ -10,6 +10,7 @@ from typing import Literal
 from rlhfc.compile.action import Action, Batch, Pipeline, ResolvedSource, UpstreamOutput
 from rlhfc.compile.batch import BatchError, batch_of
 from rlhfc.compile.code import code_digests
+from rlhfc.compile.contents import Vocabularies, missing_columns
 from rlhfc.compile.deepspeed import engine_params, refused_entries
 from rlhfc.compile.impacts import full, leaves
 from rlhfc.compile.sources import resolve_source
@@ -61,6 +62,7 @@ class _Compiler:
         self.world = world
         self.diagnostics: list[Diagnostic] = []
         self._code: dict[str, Mapping[str, str]] = {}
+        self._vocabularies = Vocabularies()
 
     def action(self, stage: StageSpec, done: Mapping[str, Action]) -> Action:
         """Make one action; where a part is wrong it is left empty and a diagnostic is kept."""
@@ -73,7 +75,7 @@ class _Compiler:
             for address, binding in inputs.items()
             if isinstance(binding, UpstreamOutput) and done[binding.stage].kind.exposes_settings
         }
-        return Action(
+        action = Action(
             pipeline=self.spec.name,
             stage=stage.name,
             loaded=stage.loaded,
@@ -85,6 +87,9 @@ class _Compiler:
             code=self._code_of(stage),
             line=stage.mark.line,
         )
+        self.diagnostics.extend(missing_columns(stage, action))
+        self.diagnostics.extend(self._vocabularies.check(stage, action))
+        return action
 
     def _inputs(self, stage: StageSpec) -> Iterator[tuple[str, Binding]]:
         for address, given in inputs_of(stage.params).items():

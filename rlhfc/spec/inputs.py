@@ -35,9 +35,11 @@ def walk_inputs(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, I
 
 def type_of_input(address: str, declared: dict[str, str]) -> str | None:
     """The type that a kind declares for an address; ``*`` in a pattern stands for one step."""
-    steps = address.split(".")
-    for pattern, accepted in declared.items():
-        wanted = pattern.split(".")
-        if len(wanted) == len(steps) and all(w in ("*", s) for w, s in zip(wanted, steps, strict=True)):
-            return accepted
-    return None
+    found = (accepted for pattern, accepted in declared.items() if fits_pattern(address, pattern))
+    return next(found, None)
+
+
+def fits_pattern(address: str, pattern: str) -> bool:
+    """Whether an address is one of a pattern, in which ``*`` stands for one step."""
+    steps, wanted = address.split("."), pattern.split(".")
+    return len(wanted) == len(steps) and all(w in ("*", s) for w, s in zip(wanted, steps, strict=True))

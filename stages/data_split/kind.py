@@ -75,4 +75,6 @@ KIND = Kind(
     inputs={"tokenizer": "model", "sources.*.data": "data"},
     outputs={"sft": "demonstrations", "reward": "preferences", "prompts": "prompts", "heldout": "prompts"},
     libraries=("datasets", "tokenizers", "transformers"),
+    columns={"sources.*.data": "sources.*.columns"},
+    one_vocabulary=("tokenizer",),
 )

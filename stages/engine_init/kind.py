@@ -53,4 +53,5 @@ KIND = Kind(
     libraries=("torch", "deepspeed", "transformers", "tokenizers", "peft"),
     engines={"actor": "actor", "critic": "critic", "reference": "reference", "reward": "reward"},
     exposes_settings=True,
+    one_vocabulary=("actor_model", "reward_model", "prompts"),
 )

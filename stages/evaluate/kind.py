@@ -46,4 +46,5 @@ KIND = Kind(
     },
     outputs={"report": "evaluation"},
     libraries=("torch", "deepspeed", "transformers", "tokenizers", "peft"),
+    one_vocabulary=("baseline", "candidate", "reward_model", "prompts"),
 )

@@ -27,4 +27,5 @@ KIND = Kind(
     inputs={"model": "model", "evaluation": "evaluation"},
     outputs={"model": "model"},
     libraries=("torch", "transformers", "tokenizers"),
+    one_vocabulary=("model",),
 )

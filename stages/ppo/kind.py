@@ -90,4 +90,5 @@ KIND = Kind(
         "reward": "engines.reward",
     },
     resumable=True,
+    one_vocabulary=("engines", "prompts"),
 )

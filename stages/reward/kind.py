@@ -10,8 +10,8 @@ class RewardParams(TrainParams):
 
     model: Input = semantic(description="model whose trunk the reward model starts from")
     data: Input = semantic(description="preferences")
-    learning_rate: float = semantic(5e-5, gt=0)
-    weight_decay: float = semantic(0.1, ge=0)
+    learning_rate: float = semantic(5e-5, gt=0, description="peak of the schedule")
+    weight_decay: float = semantic(0.1, ge=0, description="of AdamW; not for biases and norms")
     global_batch_size: int = semantic(64, ge=1, description="pairs an optimiser step sees, over all ranks")
     centering: float = semantic(
         0.0, ge=0, description="weight of (chosen + rejected)² (Eisenstein et al. 2023)"
@@ -27,4 +27,5 @@ KIND = Kind(
     libraries=("torch", "deepspeed", "transformers", "tokenizers", "peft"),
     engines={"train": ""},
     resumable=True,
+    one_vocabulary=("data", "model"),
 )

@@ -12,7 +12,7 @@ class SftParams(TrainParams):
 
     model: Input = semantic(description="causal language model to start from")
     data: Input = semantic(description="demonstrations")
-    learning_rate: float = semantic(9.65e-6, gt=0)
+    learning_rate: float = semantic(9.65e-6, gt=0, description="peak of the schedule")
     global_batch_size: int = semantic(64, ge=1, description="rows an optimiser step sees, over all ranks")
     loss_on: Literal["completion", "all"] = semantic("completion", description="which tokens are learnt")
 
@@ -26,4 +26,5 @@ KIND = Kind(
     libraries=("torch", "deepspeed", "transformers", "tokenizers", "peft"),
     engines={"train": ""},
     resumable=True,
+    one_vocabulary=("data", "model"),
 )
