@@ -39,13 +39,15 @@ def svg(panel: Panel) -> str:
         parts.append(f'<path d="M46 {tick.at:.1f}H{WIDTH - 8}" stroke="#e5e7eb"/>')
         parts.append(f'<text x="42" y="{tick.at + 3:.1f}" text-anchor="end">{escape(tick.label)}</text>')
     for tick in panel.x_ticks:
-        parts.append(f'<text x="{tick.at:.1f}" y="{HEIGHT - 8}" text-anchor="middle">{escape(tick.label)}</text>')
+        at = f'x="{tick.at:.1f}" y="{HEIGHT - 8}" text-anchor="middle"'
+        parts.append(f"<text {at}>{escape(tick.label)}</text>")
     for line in panel.lines:
         faint = ' opacity="0.3"' if line.bound or line.smooth else ""
         colour = COLOURS[line.colour]
         parts.append(f'<polyline points="{line.points}" fill="none" stroke="{colour}"{faint}/>')
         if line.smooth:
-            parts.append(f'<polyline points="{line.smooth}" fill="none" stroke="{colour}" stroke-width="1.6"/>')
+            stroke = f'fill="none" stroke="{colour}" stroke-width="1.6"'
+            parts.append(f'<polyline points="{line.smooth}" {stroke}/>')
     named = [line for line in panel.lines if not line.bound]
     for place, line in enumerate(named):
         x = 46 + place * 145
@@ -80,7 +82,8 @@ def evaluation_tables(evaluation: Evaluation) -> list[str]:
     lines += [f"| {name} | {before} | {after} |" for name, before, after in evaluation.metrics]
     lines += ["", "| prompt | baseline | candidate |", "|---|---|---|"]
     lines += [
-        f"| {cell(s.prompt)} | {cell(s.baseline)} | {cell(s.candidate)} |" for s in evaluation.samples[:SAMPLES]
+        f"| {cell(s.prompt)} | {cell(s.baseline)} | {cell(s.candidate)} |"
+        for s in evaluation.samples[:SAMPLES]
     ]
     return lines
 
@@ -108,8 +111,8 @@ def main() -> None:
     folder.mkdir(exist_ok=True)
     for old in folder.glob("*.svg"):
         old.unlink()
-    total = f"On {os.cpu_count()} cores of a {platform.machine()} machine without GPU, Python {platform.python_version()}."
-    lines = ["<!-- run -->", total, "", *stage_table(data)]
+    machine = f"{os.cpu_count()} cores, {platform.machine()}, no GPU, Python {platform.python_version()}"
+    lines = ["<!-- run -->", f"Machine: {machine}.", "", *stage_table(data)]
     for evaluation in data.evaluations:
         lines += evaluation_tables(evaluation)
     for stage in data.stages:

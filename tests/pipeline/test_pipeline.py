@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from rlhfc.store.store import Store
 from safetensors.torch import load_file
 from world import command, rlhfc
+
+from rlhfc.store.store import Store
 
 pytestmark = [pytest.mark.launch, pytest.mark.xdist_group("pipeline")]
 STAGES = ["split", "sft", "reward", "engines", "ppo", "eval", "export"]
@@ -68,7 +69,7 @@ def test_edits_rerun_what_they_reach(ran):
 
 
 def test_killed_run_resumes_to_the_same_bytes(ran):
-    """PPO on two ranks is killed with everything around it; the same command gives the same actor and critic."""
+    """PPO on two ranks is killed with all around it; the same command gives the same actor and critic."""
     expected = digests(ran.spec, "store", "ppo")
     store = ran.spec.parent / "killed"
     shutil.copytree(ran.spec.parent / "store", store, symlinks=True)
