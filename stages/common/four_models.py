@@ -13,7 +13,7 @@ from rlhfc.kind import EngineParams
 
 from .engines import Optimisation, frozen_module, trainable_engine
 from .job import InputPath
-from .models import add_lora, load_causal_lm, load_reward_model
+from .models import load_causal_lm, load_reward_model, prepare
 from .modules import Policy, Scorer
 from .ranks import Ranks
 
@@ -82,10 +82,8 @@ def load_four(
             else (load_reward_model, reward, Scorer)
         )
         model = loader(source, dtype=how.dtype, deepspeed_config=deepspeed[role], dropout=how.dropout)
-        if how.lora is not None:
-            add_lora(model, how.lora)
-        if how.gradient_checkpointing and role in optimisation:
-            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        if role in optimisation:
+            prepare(model, how)
         return wrap(model)
 
     torch.manual_seed(0)  # adapters start equal on every rank

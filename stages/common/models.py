@@ -23,7 +23,7 @@ from transformers import (
 )
 from transformers.integrations import HfDeepSpeedConfig
 
-from rlhfc.kind import LoraParams
+from rlhfc.kind import EngineParams, LoraParams
 
 from .job import InputPath, StageError
 
@@ -190,6 +190,14 @@ def add_lora(model: PreTrainedModel, lora: LoraParams) -> None:
     )
     for name, parameter in model.named_parameters():
         parameter.requires_grad_("lora_" in name or name.startswith("score."))
+
+
+def prepare(model: PreTrainedModel, how: EngineParams) -> None:
+    """Give a model that is to be trained its adapters and activation checkpointing."""
+    if how.lora is not None:
+        add_lora(model, how.lora)
+    if how.gradient_checkpointing:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
 
 
 def full_state(model: PreTrainedModel, *, keep: bool) -> dict[str, torch.Tensor]:

@@ -13,7 +13,7 @@ import torch
 from rlhfc.kind import TrainParams
 
 from . import checkpoints
-from .engines import Optimisation, descend, learning_rate
+from .engines import descend, learning_rate
 from .job import Batch, Interrupted, Job, StageError
 from .metrics import Metrics
 from .ranks import Ranks
@@ -59,18 +59,6 @@ def plan_steps(params: TrainParams, batch: Batch, rows: int) -> int:
             f"set global_batch_size to {max(1, rows)} or less, or give this part more rows",
         )
     return count_steps(rows, params.epochs, batch.whole, params.max_steps)
-
-
-def optimisation(params: TrainParams, total: int) -> Optimisation:
-    """The optimiser's settings from the stage's parameters."""
-    return Optimisation(
-        learning_rate=params.learning_rate,
-        weight_decay=params.weight_decay,
-        betas=(params.betas[0], params.betas[1]),
-        schedule=params.schedule,
-        warmup_steps=params.warmup_steps,
-        total_steps=total,
-    )
 
 
 class Trainer:

@@ -101,16 +101,11 @@ def link_model(source: Path, target: Path) -> None:
                 shutil.copyfile(path, place)
 
 
-def main(job: Job[EngineInitParams]) -> None:
-    """Check, measure, write."""
-    params = job.params
-    ranks = start_ranks(threads=params.threads, seed=params.seed)
-    check_tokenizers(job)
-    tokenizer = load_tokenizer(InputPath(job.inputs["actor_model"].path))
-    started = time.monotonic()
+def load_models(job: Job[EngineInitParams], ranks: Ranks) -> FourModels:
+    """The four as PPO will load them, with optimisers that hardly move."""
+    settings: dict[str, EngineParams] = {role: getattr(job.params, role) for role in ROLES}
     idle = Optimisation(1e-6, 0.0, (0.9, 0.95), "constant", 0, 1)
-    settings: dict[str, EngineParams] = {role: getattr(params, role) for role in ROLES}
-    models = load_four(
+    return load_four(
         job.inputs["actor_model"],
         job.inputs["reward_model"],
         settings=settings,
@@ -118,7 +113,15 @@ def main(job: Job[EngineInitParams]) -> None:
         optimisation={"actor": idle, "critic": idle},
         ranks=ranks,
     )
-    loaded = time.monotonic()
+
+
+def trial_rollout(job: Job[EngineInitParams], models: FourModels, ranks: Ranks) -> tuple[list[Row], int]:
+    """Answers to the first prompts of PPO's own order, and the filler id.
+
+    Raises:
+        StageError: there are too few prompts.
+    """
+    params = job.params
     prompts = TokenFile(job.inputs["prompts"].path, "train")
     count = min(params.trial_prompts, len(prompts))
     if count < max(2, ranks.world):
@@ -126,22 +129,33 @@ def main(job: Job[EngineInitParams]) -> None:
             f"{len(prompts)} prompts are too few for a trial on {ranks.world} ranks",
             "give the prompts part of `data_split` more rows",
         )
-    chosen = RowOrder(len(prompts), params.seed).batch(0, count)
-    filler = filler_id(tokenizer)
-    decoding = Decoding(params.max_response_tokens, 1.0, frozenset(stop_ids(tokenizer)), filler, params.seed)
+    tokenizer = load_tokenizer(InputPath(job.inputs["actor_model"].path))
+    filler, stops = filler_id(tokenizer), frozenset(stop_ids(tokenizer))
     rows = collect(
         models,
-        [prompts[row][0] for row in chosen],
+        [prompts[row][0] for row in RowOrder(len(prompts), params.seed).batch(0, count)],
         range(count),
-        decoding,
+        Decoding(params.max_response_tokens, 1.0, stops, filler, params.seed),
         ranks=ranks,
         generate_at_once=params.micro_batch_size,
         score_at_once=params.micro_batch_size,
     )
-    answered = time.monotonic()
+    return rows, filler
+
+
+def main(job: Job[EngineInitParams]) -> None:
+    """Check, measure, write."""
+    params, clock = job.params, time.monotonic
+    ranks = start_ranks(threads=params.threads, seed=params.seed)
+    check_tokenizers(job)
+    started = clock()
+    models = load_models(job, ranks)
+    loaded = clock()
+    rows, filler = trial_rollout(job, models, ranks)
+    answered = clock()
     gap = check_same_policy(rows, params.actor.dtype)
     update = trial_update(models, rows, ranks, params.micro_batch_size, filler)
-    updated = time.monotonic()
+    updated = clock()
     scores = torch.tensor([row.score for row in rows], dtype=torch.float64)
     summary = {
         "score_mean": float(scores.mean()),

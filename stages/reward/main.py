@@ -14,18 +14,18 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from ..common.engines import trainable_engine
-from ..common.job import InputPath, Job, run_stage
+from ..common.fitting import Setting, fit
+from ..common.job import Job, run_stage
 from ..common.losses import summed_preference_loss
-from ..common.models import add_lora, load_reward_model, save_model
+from ..common.models import load_reward_model
 from ..common.modules import Scorer
-from ..common.ranks import Ranks, start_ranks
 from ..common.rows import by_length, pad_right
 from ..common.statistics import wilson_interval
 from ..common.tokenfiles import TokenFile
-from ..common.tokenizers import filler_id, load_tokenizer, save_tokenizer
-from ..common.training import Objective, Trainer, in_step, optimisation, plan_steps
+from ..common.tokenizers import filler_id
+from ..common.training import Objective, in_step
 from .kind import KIND, RewardParams
 
 
@@ -45,10 +45,11 @@ class PairScores:
         return scores[: len(pairs)], scores[len(pairs) :]
 
 
-def accuracy(pairs: PairScores, ranks: Ranks, micro: int, centering: float) -> dict[str, float]:
+def accuracy(pairs: PairScores, setting: Setting, centering: float) -> dict[str, float]:
     """Share of evaluation pairs whose chosen side scores higher (a tie counts half), loss, mean scores."""
+    ranks = setting.ranks
     totals = torch.zeros(5, dtype=torch.float64, device=ranks.device)
-    batches = by_length(list(ranks.share(len(pairs.rows))), pairs.rows.lengths(), micro)
+    batches = by_length(list(ranks.share(len(pairs.rows))), pairs.rows.lengths(), setting.micro)
     for rows, counts in in_step(batches, ranks):
         chosen, rejected = pairs(rows)
         if counts:
@@ -72,41 +73,33 @@ def accuracy(pairs: PairScores, ranks: Ranks, micro: int, centering: float) -> d
 
 def main(job: Job[RewardParams]) -> None:
     """Train, evaluate, save."""
-    params, data = job.params, job.inputs["data"].path
-    ranks = start_ranks(threads=params.threads, seed=params.seed)
-    tokenizer = load_tokenizer(InputPath(data / "tokenizer"))
-    train, held_out = TokenFile(data, "train"), TokenFile(data, "eval")
-    assert job.batch is not None
-    total = plan_steps(params, job.batch, len(train))
-    config = job.deepspeed["train"]
-    torch.manual_seed(params.seed)  # the new head must be the same on every rank
-    model = load_reward_model(
-        job.inputs["model"],
-        dtype=params.dtype,
-        deepspeed_config=config,
-        dropout=params.dropout,
-        new_head=True,
-    )
-    model.config.pad_token_id = filler_id(tokenizer)
-    if params.lora is not None:
-        add_lora(model, params.lora)
-    if params.gradient_checkpointing:
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    engine = trainable_engine(Scorer(model), config, optimisation(params, total))
-    learnt = PairScores(engine, train, filler_id(tokenizer), ranks.device)
-    measured = PairScores(engine, held_out, filler_id(tokenizer), ranks.device)
-    micro = job.batch.micro
-    objective = Objective(
-        weigh=lambda _: 1.0,
-        loss=lambda rows: summed_preference_loss(*learnt(rows), params.centering),
-        evaluate=lambda: accuracy(measured, ranks, micro, params.centering),
-    )
-    figures = Trainer(job, ranks, engine, train, objective).run()
-    save_model(model, job.outputs["model"], first=ranks.first)
-    if ranks.first:
-        save_tokenizer(tokenizer, job.outputs["model"])
-        job.write_manifest(step=total, total=total, summary=figures)
-    ranks.barrier()
+    params = job.params
+
+    def load(tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+        torch.manual_seed(params.seed)  # the new head must be the same on every rank
+        config = job.deepspeed["train"]
+        model = load_reward_model(
+            job.inputs["model"],
+            dtype=params.dtype,
+            deepspeed_config=config,
+            dropout=params.dropout,
+            new_head=True,
+        )
+        model.config.pad_token_id = filler_id(tokenizer)
+        return model
+
+    def objective(setting: Setting) -> Objective:
+        learnt, measured = (
+            PairScores(setting.engine, rows, setting.filler, setting.ranks.device)
+            for rows in (setting.train, setting.held_out)
+        )
+        return Objective(
+            weigh=lambda _: 1.0,
+            loss=lambda rows: summed_preference_loss(*learnt(rows), params.centering),
+            evaluate=lambda: accuracy(measured, setting, params.centering),
+        )
+
+    fit(job, load=load, wrap=Scorer, objective=objective)
 
 
 if __name__ == "__main__":

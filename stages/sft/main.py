@@ -15,17 +15,16 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from ..common.engines import trainable_engine
-from ..common.job import InputPath, Job, run_stage
+from ..common.fitting import Setting, fit
+from ..common.job import Job, run_stage
 from ..common.losses import summed_cross_entropy
-from ..common.models import add_lora, load_causal_lm, save_model
+from ..common.models import load_causal_lm
 from ..common.modules import Policy, response_positions, row_positions
-from ..common.ranks import Ranks, start_ranks
 from ..common.rows import by_length, pad_right
 from ..common.tokenfiles import TokenFile
-from ..common.tokenizers import filler_id, load_tokenizer, save_tokenizer
-from ..common.training import Objective, Trainer, in_step, optimisation, plan_steps
+from ..common.training import Objective, in_step
 from .kind import KIND, SftParams
 
 
@@ -57,11 +56,12 @@ class DemonstrationLoss:
         return summed_cross_entropy(logits, targets, counted)
 
 
-def perplexity(loss: DemonstrationLoss, ranks: Ranks, micro: int) -> dict[str, float]:
+def perplexity(loss: DemonstrationLoss, setting: Setting) -> dict[str, float]:
     """Return exp of the mean loss over all evaluation tokens."""
+    ranks = setting.ranks
     totals = torch.zeros(2, dtype=torch.float64, device=ranks.device)
     mine = list(ranks.share(len(loss.rows)))
-    batches = by_length(mine, loss.rows.lengths(), micro)
+    batches = by_length(mine, loss.rows.lengths(), setting.micro)
     for rows, counts in in_step(batches, ranks):
         summed = loss.summed(rows)
         if counts:
@@ -75,32 +75,22 @@ def perplexity(loss: DemonstrationLoss, ranks: Ranks, micro: int) -> dict[str, f
 
 def main(job: Job[SftParams]) -> None:
     """Train, evaluate, save."""
-    params, data = job.params, job.inputs["data"].path
-    ranks = start_ranks(threads=params.threads, seed=params.seed)
-    tokenizer = load_tokenizer(InputPath(data / "tokenizer"))
-    train, held_out = TokenFile(data, "train"), TokenFile(data, "eval")
-    assert job.batch is not None
-    total = plan_steps(params, job.batch, len(train))
-    config = job.deepspeed["train"]
-    model = load_causal_lm(
-        job.inputs["model"], dtype=params.dtype, deepspeed_config=config, dropout=params.dropout
-    )
-    if params.lora is not None:
-        add_lora(model, params.lora)
-    if params.gradient_checkpointing:
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    engine = trainable_engine(Policy(model), config, optimisation(params, total))
-    filler = filler_id(tokenizer)
-    learnt = DemonstrationLoss(engine, train, params.loss_on, filler, ranks.device)
-    measured = DemonstrationLoss(engine, held_out, params.loss_on, filler, ranks.device)
-    micro = job.batch.micro
-    objective = Objective(learnt.tokens, learnt.summed, lambda: perplexity(measured, ranks, micro))
-    figures = Trainer(job, ranks, engine, train, objective).run()
-    save_model(model, job.outputs["model"], first=ranks.first)
-    if ranks.first:
-        save_tokenizer(tokenizer, job.outputs["model"])
-        job.write_manifest(step=total, total=total, summary=figures)
-    ranks.barrier()
+    params = job.params
+
+    def load(tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+        config = job.deepspeed["train"]
+        return load_causal_lm(
+            job.inputs["model"], dtype=params.dtype, deepspeed_config=config, dropout=params.dropout
+        )
+
+    def objective(setting: Setting) -> Objective:
+        learnt, measured = (
+            DemonstrationLoss(setting.engine, rows, params.loss_on, setting.filler, setting.ranks.device)
+            for rows in (setting.train, setting.held_out)
+        )
+        return Objective(learnt.tokens, learnt.summed, lambda: perplexity(measured, setting))
+
+    fit(job, load=load, wrap=Policy, objective=objective)
 
 
 if __name__ == "__main__":
