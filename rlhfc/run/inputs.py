@@ -1,4 +1,4 @@
-"""What a stage reads, put where it can read it; and proof that nobody changed it meanwhile."""
+"""What a stage reads, put where it can read it; and proof that nobody changed it, or the code, meanwhile."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rlhfc.compile.action import Action, ResolvedSource, UpstreamOutput
+from rlhfc.compile.code import code_digests
 from rlhfc.compile.digests import Digester
 from rlhfc.errors import UserError
 from rlhfc.spec.inputs import type_of_input
@@ -84,6 +85,16 @@ def changed_input(action: Action, inputs: Inputs, digests: Digester) -> str | No
         elif binding.path is not None and _digest(folder, file, digests) != binding.digest:
             return address
     return None
+
+
+def changed_code(action: Action, digests: Digester) -> str | None:
+    """Find the first file of the stage's code that is not what the key says; None when all are."""
+    try:
+        now = code_digests(action.loaded, digests)
+    except UserError:  # gone, or no longer Python
+        now = {}
+    names = (name for name in {**action.code, **now} if now.get(name) != action.code.get(name))
+    return min(names, default=None)
 
 
 def _digest(folder: Path, file: str | None, digests: Digester) -> str | None:

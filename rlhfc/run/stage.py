@@ -16,7 +16,7 @@ from rlhfc.compile.digests import Digester
 from rlhfc.compile.render import launch_argv, launch_environment, resolved_config
 from rlhfc.run.attempt import Attempt, Status, attempts_since_done, new_attempt, settle_leftovers
 from rlhfc.run.board import Board
-from rlhfc.run.inputs import DownloadError, Inputs, Outputs, changed_input, materialise
+from rlhfc.run.inputs import DownloadError, Inputs, Outputs, changed_code, changed_input, materialise
 from rlhfc.run.judge import StageFailedError, judge
 from rlhfc.run.locks import StoppedError, key_lock
 from rlhfc.run.outcome import Failure, StageOutcome
@@ -216,9 +216,11 @@ class StageRun:
 
     def _check_inputs(self, inputs: Inputs) -> None:
         address = changed_input(self.action, inputs, self.shop.digests)
-        if address is not None:
+        file = changed_code(self.action, self.shop.digests)
+        what = f"input `{address}`" if address is not None else f"code `{file}`"
+        if address is not None or file is not None:
             failure = Failure(
-                f"its input `{address}` changed while it ran, so its outputs belong to neither version",
+                f"its {what} changed while it ran, so its outputs belong to neither version",
                 "leave the files alone and run the same command again",
             )
             raise StageFailedError("failed", failure)

@@ -2,9 +2,12 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
+import yaml
+from workshop import KINDS
 
 from rlhfc.errors import UserError
 from rlhfc.run.attempt import attempts
@@ -217,6 +220,15 @@ def test_input_that_changes_fails_the_stage(bench):
         "its input `left` changed while it ran, so its outputs belong to neither version"
         == failure(bench).message
     )
+
+
+def test_code_that_changes_fails_the_stage(bench):
+    """A kind whose code is edited while it runs: what it made is of neither version."""
+    shutil.copytree(KINDS, bench.folder / "own")
+    spec = {"schema": 1, "kinds": ["own"], "stages": {"a": {"kind": "toy", "behave": "edit_code"}}}
+    bench.spec.write_text(yaml.safe_dump(spec))
+    message = failure(bench).message
+    assert "its code `toy/main.py` changed while it ran, so its outputs belong to neither version" == message
 
 
 def test_damaged_result_is_made_again(bench):

@@ -18,7 +18,8 @@ class ToyParams(StageParams):
     step_seconds: float = runtime(0.0)
     behave: Literal[
         "well", "fail", "lie", "survivor", "escapee", "hang", "deaf", "user_error", "symlink",
-        "unlisted", "not_utf8", "short", "torn_tensors", "touch_input", "odd_names", "link_input", "family",
+        "unlisted", "not_utf8", "short", "torn_tensors", "touch_input",
+        "edit_code", "odd_names", "link_input", "family",
     ] = runtime("well")  # fmt: skip
 
 

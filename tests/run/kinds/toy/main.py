@@ -118,6 +118,8 @@ def misbehave_after() -> None:
             (OUT / "data.txt").write_text("")
         case "touch_input":
             (Path(CONFIG["inputs"]["left"]["path"]) / "data.txt").write_text("changed")
+        case "edit_code":
+            Path(__file__).write_text(Path(__file__).read_text() + "\nEDITED = True\n")
 
 
 def main() -> None:
