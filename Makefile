@@ -23,7 +23,7 @@ quickstart: $(TRAIN) ## set up, then take the shipped model and data through the
 	@$(BIN)/rlhfc run pipelines/quickstart.yaml $(ARGS)
 
 test: $(DEV) ## set up, then run all tests
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(DEV) ## ruff, its formatting, and mypy --strict over rlhfc/
 	@$(BIN)/ruff check
