@@ -17,8 +17,6 @@ import pytest
 from rlhfc import __version__
 
 ROOT = Path(__file__).parents[2]
-# One worker builds the wheel, once.
-pytestmark = pytest.mark.xdist_group("wheel")
 
 
 @dataclass(frozen=True)
