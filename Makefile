@@ -30,8 +30,9 @@ lint: $(DEV) ## ruff, its formatting, and mypy --strict over rlhfc/
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 
-schema: $(DEV) ## write schemas/ again after a change of a kind's parameters
+schema: $(DEV) ## write schemas/ and the tables of docs/spec.md again after a change of a kind's parameters
 	@$(BIN)/rlhfc schema
+	@$(BIN)/python tools/spec_tables.py
 
 check: lint wheel ## everything that .ci/run checks besides the tests
 	@$(BIN)/rlhfc schema --check

@@ -1,0 +1,1 @@
+"""A stage kind that keeps rows by the length of their response."""
