@@ -16,6 +16,8 @@ from rlhfc.plan.planner import Verdict
 from rlhfc.run.outcome import State
 
 ROOT = Path(__file__).parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")])
+ANCHOR = re.compile(r"\]\((?!\w+:)([^)#\s]*)#([^)\s]+)\)")
 RUNNING = (ROOT / "docs" / "running.md").read_text(encoding="utf-8")
 STAGES = (ROOT / "docs" / "stages.md").read_text(encoding="utf-8")
 
@@ -31,6 +33,12 @@ def section(text: str, title: str) -> str:
     return text.split(f"\n## {title}\n")[1].split("\n## ")[0]
 
 
+def anchors(page: Path) -> set[str]:
+    """What a link into a page may name: each heading in lower case, without punctuation."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 def figures_of(file: Path, functions: set[str]) -> set[str]:
     """Names of the figures that these functions put into dictionaries or tuples called `names`."""
     found: set[str] = set()
@@ -43,6 +51,14 @@ def figures_of(file: Path, functions: set[str]) -> set[str]:
             elif isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "names":
                 found |= set(ast.literal_eval(node.value))
     return found
+
+
+def test_links_to_headings_lead_somewhere():
+    """The part of a link after `#` is a heading of the page that it names."""
+    links = [(page, *link) for page in PAGES for link in ANCHOR.findall(page.read_text(encoding="utf-8"))]
+    assert len(links) > 20
+    targets = ((page, (page.parent / name) if name else page, anchor) for page, name, anchor in links)
+    assert [] == [(page.name, anchor) for page, target, anchor in targets if anchor not in anchors(target)]
 
 
 def test_every_reason_has_its_row():
