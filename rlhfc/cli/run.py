@@ -9,13 +9,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rlhfc.cli.main import colourful
-from rlhfc.cli.options import Prepared, add_pipeline_options, prepare
+from rlhfc.cli.options import add_pipeline_options, prepare
 from rlhfc.cli.stages import check_stages
+from rlhfc.compile.action import Pipeline
+from rlhfc.compile.world import World
 from rlhfc.environment import read_environment
 from rlhfc.run.board import Board
 from rlhfc.run.display import Display, LogStreams, PlainDisplay, QuietDisplay
 from rlhfc.run.outcome import RunOutcome
-from rlhfc.run.run import run_pipeline, this_machine_slots
+from rlhfc.run.pin import pin_sources
+from rlhfc.run.run import check, run_pipeline, this_machine_slots
 from rlhfc.run.summary import closing_lines, run_document, table_lines
 from rlhfc.store.store import Store
 
@@ -40,19 +43,20 @@ def run(arguments: argparse.Namespace) -> int:
     """
     prepared = prepare(arguments)
     check_stages("--force", arguments.force, prepared.pipeline)
+    pipeline, world = pin_sources(prepared.pipeline), prepared.world
+    machine = this_machine_slots(world.gpus, read_environment().visible_gpus)
+    check(pipeline, Store.open(prepared.store), world, machine, arguments.force)  # before anything is written
     store = Store.create(prepared.store)
-    machine = this_machine_slots(prepared.world.gpus, read_environment().visible_gpus)
-    show = _display(arguments)
-    outcome = run_pipeline(prepared.pipeline, store, prepared.world, machine, show, arguments.force)
-    report = _report(prepared, store)
+    outcome = run_pipeline(pipeline, store, world, machine, _display(arguments), arguments.force)
+    report = _report(pipeline, store, world)
     _tell(arguments, outcome, report)
     return outcome.exit_status
 
 
-def _report(prepared: Prepared, store: Store) -> Path:
+def _report(pipeline: Pipeline, store: Store, world: World) -> Path:
     from rlhfc.report.write import write_report  # needs jinja's templates, which a failed check does not
 
-    return write_report(prepared.pipeline, store, prepared.world.libraries)
+    return write_report(pipeline, store, world.libraries)
 
 
 def _display(arguments: argparse.Namespace) -> Callable[[Board], Display]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from rlhfc.kind import Kind, StageParams
+from rlhfc.spec.inputs import type_of_input
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,10 @@ class Action:
     settings: Mapping[str, Action] = field(default_factory=dict)
     code: Mapping[str, str] = field(default_factory=dict)
     line: int = 1
+
+    def repository_type(self, address: str) -> Literal["model", "dataset"]:
+        """What a hub source at this address is, by the type that the kind declares for it."""
+        return "dataset" if type_of_input(address, self.kind.inputs) == "data" else "model"
 
     @property
     def kind(self) -> Kind:

@@ -13,7 +13,6 @@ from rlhfc.compile.action import Action, ResolvedSource, UpstreamOutput
 from rlhfc.compile.code import code_digests
 from rlhfc.compile.digests import Digester
 from rlhfc.errors import UserError
-from rlhfc.spec.inputs import type_of_input
 from rlhfc.store.files import walk_files
 from rlhfc.store.store import Store
 
@@ -71,7 +70,7 @@ def materialise(action: Action, outputs: Outputs, store: Store) -> Inputs:
         elif binding.path is not None:
             places[address] = (binding.path, binding.file)
         else:
-            places[address] = (_download(binding, _accepted(action, address)), binding.file)
+            places[address] = (_download(binding, action.repository_type(address)), binding.file)
     return Inputs(places, tuple(dict.fromkeys(trees)), stamps)
 
 
@@ -112,29 +111,45 @@ def _stamps(folder: Path) -> Stamps:
     return stamps
 
 
-def _accepted(action: Action, address: str) -> str:
-    return type_of_input(address, action.kind.inputs) or ""
+def ask_commit(source: ResolvedSource, repository: str) -> str:
+    """Commit that a hub source's branch or tag has now.
+
+    Raises:
+        DownloadError: the hub cannot be asked.
+    """
+    assert source.hub is not None
+    name, revision = source.hub
+    return _ask_hub("commit", repository, name, revision, failure=f"asked for `{source.origin}`")
 
 
-def _download(source: ResolvedSource, accepted: str) -> Path:
-    """Fetch a snapshot at its pinned commit, in a process of its own; return its folder.
+def _download(source: ResolvedSource, repository: str) -> Path:
+    """Fetch a snapshot at its pinned commit; return its folder.
 
     Raises:
         DownloadError: it cannot be had.
     """
     assert source.hub is not None
     name, commit = source.hub
-    repository = "dataset" if accepted == "data" else "model"
-    command = [sys.executable, "-m", "rlhfc.run.hub", repository, name, commit]
-    if source.file is not None:
-        command.append(source.file)
+    file = [source.file] if source.file is not None else []
+    return Path(
+        _ask_hub("snapshot", repository, name, commit, *file, failure=f"cannot download `{source.origin}`")
+    )
+
+
+def _ask_hub(what: str, repository: str, name: str, *more: str, failure: str) -> str:
+    """Last line of what ``rlhfc.run.hub`` prints, in a process of its own."""
     done = subprocess.run(
-        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, env=dict(os.environ)
+        [sys.executable, "-m", "rlhfc.run.hub", what, repository, name, *more],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=dict(os.environ),
     )
     if done.returncode == 0:
-        return Path(done.stdout.splitlines()[-1])
+        return done.stdout.splitlines()[-1]
     said = done.stderr.strip().splitlines()
     raise DownloadError(
-        f"cannot download `{source.origin}`: {said[-1] if said else f'exit status {done.returncode}'}",
+        f"{failure}: {said[-1] if said else f'exit status {done.returncode}'}",
         f"name a local copy with `--mirror {name}=FOLDER`",
     )

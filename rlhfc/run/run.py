@@ -75,8 +75,7 @@ def run_pipeline(
         UserError: something is known to fail before it starts; nothing has been launched.
     """
     began = time.monotonic()
-    plan = make_plan(pipeline, store, world.libraries, forced)
-    preflight.check(plan, len(machine.devices), world.libraries)
+    plan = check(pipeline, store, world, machine, forced)
     slots = Slots(machine.cpus, machine.devices)
     means = Means(store, world.libraries, world.digests, slots, LocalLauncher())
     executor, interrupts = Executor(pipeline, means, forced), Interrupts()
@@ -95,6 +94,19 @@ def run_pipeline(
     outcome = RunOutcome(run, pipeline.name, stages, interrupts.level > 0, time.monotonic() - began)
     record(outcome, plan, before, store)
     return outcome
+
+
+def check(
+    pipeline: Pipeline, store: Store, world: World, machine: Machine, forced: Collection[str] = ()
+) -> Plan:
+    """Plan, and refuse what cannot be carried out; writes nothing.
+
+    Raises:
+        UserError: something is known to fail.
+    """
+    plan = make_plan(pipeline, store, world.libraries, forced)
+    preflight.check(plan, len(machine.devices), world.libraries)
+    return plan
 
 
 def record(outcome: RunOutcome, plan: Plan, before: Mapping[str, str | None], store: Store) -> None:
