@@ -14,6 +14,7 @@ from rlhfc.compile.reasons import ReasonCode
 from rlhfc.environment import VARIABLES
 from rlhfc.plan.planner import Verdict
 from rlhfc.run.outcome import State
+from rlhfc.spec.load import load_pipeline
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")])
@@ -59,6 +60,20 @@ def test_links_to_headings_lead_somewhere():
     assert len(links) > 20
     targets = ((page, (page.parent / name) if name else page, anchor) for page, name, anchor in links)
     assert [] == [(page.name, anchor) for page, target, anchor in targets if anchor not in anchors(target)]
+
+
+def test_specs_on_the_pages_load(tmp_path):
+    """Each YAML block that is a whole spec is a valid one."""
+    blocks = [
+        (page.name, block)
+        for page in PAGES
+        for block in re.findall(r"^```yaml\n(schema:.*?)^```$", page.read_text(encoding="utf-8"), re.M | re.S)
+    ]
+    assert "spec.md" in {name for name, _ in blocks}
+    for name, block in blocks:
+        spec = tmp_path / f"{name}.yaml"
+        spec.write_text(block, encoding="utf-8")
+        assert load_pipeline(spec).stages, name
 
 
 def test_every_reason_has_its_row():
