@@ -82,7 +82,14 @@ def save(
             _sync(path)
         write_json(
             folder / COMPLETE,
-            {"format": FORMAT, "step": step, "total": total, "ranks": ranks.world, "files": listing(folder)},
+            {
+                "format": FORMAT,
+                "step": step,
+                "total": total,
+                "ranks": ranks.world,
+                "zero_stages": _zero_stages(engines),
+                "files": listing(folder),
+            },
         )
         sync_folder(root)
         for old in complete_steps(root)[:-keep]:
@@ -93,9 +100,11 @@ def save(
 def load_newest(root: Path, engines: Mapping[str, Any], ranks: Ranks) -> tuple[int, dict[str, Any]] | None:
     """Load the newest complete checkpoint into the engines; (step, state), or None when there is none.
 
-    Checkpoints of another number of ranks are passed over: the shards would not fit. All ranks call.
+    Checkpoints of another number of ranks or another ZeRO stage are passed over: the shards would not
+    fit. All ranks call.
     """
-    usable = [step for step in complete_steps(root) if _record(root, step)["ranks"] == ranks.world]
+    layout = (ranks.world, _zero_stages(engines))
+    usable = [step for step in complete_steps(root) if _layout(root, step) == layout]
     newest = ranks.max(usable[-1] if usable else 0)
     if not newest:
         return None
@@ -108,8 +117,13 @@ def load_newest(root: Path, engines: Mapping[str, Any], ranks: Ranks) -> tuple[i
     return newest, json.loads((folder / "state.json").read_text(encoding="utf-8"))
 
 
-def _record(root: Path, step: int) -> dict[str, Any]:
-    return json.loads((_folder(root, step) / COMPLETE).read_text(encoding="utf-8"))
+def _zero_stages(engines: Mapping[str, Any]) -> dict[str, int]:
+    return {name: int(engine.zero_optimization_stage()) for name, engine in engines.items()}
+
+
+def _layout(root: Path, step: int) -> tuple[int, dict[str, int]]:
+    record = json.loads((_folder(root, step) / COMPLETE).read_text(encoding="utf-8"))
+    return record["ranks"], record["zero_stages"]
 
 
 def _sync(path: Path) -> None:

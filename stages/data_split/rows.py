@@ -162,7 +162,9 @@ def _from_transcripts(columns: Columns, record: Mapping[str, Any]) -> Row:
         texts = [_text(record[name]) for name in (columns.chosen, columns.rejected)]
         if columns.prompt is not None:
             asked = _text(record[columns.prompt])
-            chosen, rejected = (text.removeprefix(asked).strip() for text in texts)
+            # Some sets leave the last `Assistant:` to the answers, others end the prompt with it.
+            answers = (text.removeprefix(asked).strip() for text in texts)
+            chosen, rejected = (text.removeprefix("Assistant:").strip() for text in answers)
             return Row(_asked(_turns(asked)), chosen, chosen, rejected)
         return _pair(*texts)
     if columns.prompt is not None:

@@ -43,7 +43,6 @@ def render_card(job: Job[ExportParams], exported: Exported) -> str:
     )
     evaluation = job.inputs.get("evaluation")
     return environment.get_template("card.md.j2").render(
-        stage=job.stage,
         action_key=job.action_key,
         architecture=exported.architecture,
         parameters=exported.parameters,

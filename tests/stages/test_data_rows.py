@@ -75,6 +75,13 @@ def test_transcript_with_a_prompt_column():
     assert Row((user("hi"),), "yes", "yes", "no") == row
 
 
+def test_transcript_answers_may_begin_with_the_speaker():
+    """As in yitingxie/rlhf-reward-datasets: the prompt ends with the question, answers with the speaker."""
+    columns = source("transcript", prompt="q", chosen="a", rejected="b")
+    row = parse(columns, {"q": "\n\nHuman: hi\n\n", "a": "Assistant: yes", "b": "Assistant: no"})
+    assert ((user("hi"),), "yes", "no") == (row.messages, row.chosen, row.rejected)
+
+
 def test_transcript_as_demonstration():
     """A response column holds the whole dialogue."""
     row = parse(source("transcript", response="r"), {"r": "\n\nHuman: hi\n\nAssistant: yes"})

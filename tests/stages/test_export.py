@@ -136,7 +136,7 @@ def test_model_card_tells_lineage_and_figures(tmp_path, model):
     card = (job.outputs["model"] / "README.md").read_text()
     digest = hashlib.sha256((model / "model.safetensors").read_bytes()).hexdigest()
     for line in (
-        "# the-stage",
+        "# Aligned `LlamaForCausalLM`",
         "| win_rate.rule.win | 0.8123 |",
         "| win_rate.rule.interval | 0.7 to 0.9 |",
         "| action key | `b3:0123` |",
