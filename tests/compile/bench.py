@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -72,7 +73,9 @@ def make_bench(folder: Path) -> Bench:
     """Put a model, rows and a judge into a folder."""
     (folder / "tiny").mkdir()
     (folder / "tiny" / "config.json").write_text("{}")
-    (folder / "rows.jsonl").write_text('{"prompt": "p", "chosen": "c", "rejected": "r"}\n')
+    # Every column also under the name that a test gives it to flip the leaf that maps it.
+    row = {name + end: "text" for name in ("prompt", "chosen", "rejected") for end in ("", "x")}
+    (folder / "rows.jsonl").write_text(json.dumps(row) + "\n")
     (folder / "judge.py").write_text("def score(prompt, response):\n    return 0.0\n")
     world = World(Mirrors(), NoCode(), gpus=0, libraries=some_version, hub_cache=folder / "hub")
     return Bench(folder, world)
