@@ -134,6 +134,10 @@ def _zero(engine: Engine) -> dict[str, Any]:
     """ZeRO's block. On the CPU there is no second stream to overlap with and nothing to offload to."""
     on_gpu = engine.device == "gpu"
     stage = engine.params.zero_stage
+    if stage == 0 and engine.params.dtype != "fp32" and not engine.frozen:
+        # DeepSpeed's half-precision wrapper without ZeRO takes an Adam step on zero gradients when it is
+        # built, and does not scale an fp16 loss. Stage 1 does neither, and on one rank shards nothing.
+        stage = 1
     zero: dict[str, Any] = {"stage": stage}
     if not engine.frozen:
         zero |= {"overlap_comm": on_gpu, "contiguous_gradients": True}

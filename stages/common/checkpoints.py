@@ -18,10 +18,10 @@ import numpy as np
 import torch
 from deepspeed.accelerator import get_accelerator
 
-from .job import listing, sync_folder, write_json
+from .job import StageError, listing, sync_folder, write_json
 from .ranks import Ranks
 
-FORMAT = 1
+FORMAT = 2
 COMPLETE = "COMPLETE.json"
 
 
@@ -100,15 +100,17 @@ def save(
 def load_newest(root: Path, engines: Mapping[str, Any], ranks: Ranks) -> tuple[int, dict[str, Any]] | None:
     """Load the newest complete checkpoint into the engines; (step, state), or None when there is none.
 
-    Checkpoints of another number of ranks or another ZeRO stage are passed over: the shards would not
-    fit. All ranks call.
+    All ranks call.
+
+    Raises:
+        StageError: it was saved by another number of ranks or under other ZeRO stages, so that its shards
+            do not fit. Starting anew would cost what it holds; that is the user's to decide.
     """
-    layout = (ranks.world, _zero_stages(engines))
-    usable = [step for step in complete_steps(root) if _layout(root, step) == layout]
-    newest = ranks.max(usable[-1] if usable else 0)
+    newest = ranks.max(max(complete_steps(root), default=0))
     if not newest:
         return None
     folder = _folder(root, newest)
+    _refuse_other_layout(folder, engines, ranks)
     for name, engine in engines.items():
         frozen = any(not parameter.requires_grad for parameter in engine.module.parameters())
         engine.load_checkpoint(str(folder), tag=name, load_module_strict=not frozen)
@@ -117,13 +119,24 @@ def load_newest(root: Path, engines: Mapping[str, Any], ranks: Ranks) -> tuple[i
     return newest, json.loads((folder / "state.json").read_text(encoding="utf-8"))
 
 
+def _refuse_other_layout(folder: Path, engines: Mapping[str, Any], ranks: Ranks) -> None:
+    record = json.loads((folder / COMPLETE).read_text(encoding="utf-8"))
+    saved, here = (record["ranks"], record["zero_stages"]), (ranks.world, _zero_stages(engines))
+    if saved != here:
+        then, now = _described(*saved), _described(*here)
+        raise StageError(
+            f"the checkpoint `{folder.name}` was saved by {then}, and this is {now}",
+            f"run it as it was to go on, or remove `{folder.parent}` to start anew",
+        )
+
+
+def _described(ranks: int, zero_stages: Mapping[str, int]) -> str:
+    stages = ", ".join(f"{name} {stage}" for name, stage in zero_stages.items())
+    return f"{ranks} rank{'s' if ranks > 1 else ''} with ZeRO {stages}"
+
+
 def _zero_stages(engines: Mapping[str, Any]) -> dict[str, int]:
     return {name: int(engine.zero_optimization_stage()) for name, engine in engines.items()}
-
-
-def _layout(root: Path, step: int) -> tuple[int, dict[str, int]]:
-    record = json.loads((_folder(root, step) / COMPLETE).read_text(encoding="utf-8"))
-    return record["ranks"], record["zero_stages"]
 
 
 def _sync(path: Path) -> None:

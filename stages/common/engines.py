@@ -11,6 +11,8 @@ import torch
 from torch import nn
 from transformers import get_scheduler
 
+from .job import StageError
+
 NO_DECAY = ("bias", "norm", "ln_")
 
 
@@ -89,12 +91,21 @@ def descend(engine: Any, loss: torch.Tensor, *, last: bool) -> float | None:
 
     Returns:
         With ``last``, the L2 norm of the global batch's gradient before clipping.
+
+    Raises:
+        StageError: the gradient is not finite and nothing would skip the step; alike on all ranks.
     """
     engine.set_gradient_accumulation_boundary(last)
     engine.backward(loss, scale_wrt_gas=False)
     # Without ZeRO and in fp32 the gradients are whole here, and DeepSpeed does not tell their norm.
     plain = isinstance(engine.optimizer, torch.optim.Optimizer)
     norm = nn.utils.get_total_norm(_gradients(engine)) if last and plain else None
+    if norm is not None and not norm.isfinite():
+        # DeepSpeed's own wrappers skip such a step; this one would put it into the weights.
+        raise StageError(
+            "the gradient became infinite or not a number",
+            "lower the learning rate; the last checkpoint is kept",
+        )
     engine.step()
     if not last:
         return None

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from .four_models import FourModels
-from .modules import response_log_probs, response_positions
+from .modules import response_choices, response_log_probs, response_positions
 from .ranks import Ranks
 from .rollout import Decoding, Response, respond
 from .rows import by_length, pad_right
@@ -43,7 +43,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Padded:
+class PaddedPairs:
     """Right-padded tensors of B rows; T is the longest response, L the longest prompt with its response."""
 
     ids: torch.Tensor
@@ -60,12 +60,12 @@ class Padded:
 
 def pad_pairs(
     prompts: Sequence[np.ndarray], responses: Sequence[np.ndarray], filler: int, device: torch.device
-) -> Padded:
+) -> PaddedPairs:
     """Join each prompt with its response and pad."""
     whole = pad_right([np.concatenate(pair) for pair in zip(prompts, responses, strict=True)], filler, device)
     ends = pad_right(responses, filler, device)
     starts = torch.tensor([len(prompt) for prompt in prompts], device=device)
-    return Padded(whole.ids, whole.mask, starts, ends.ids, ends.mask)
+    return PaddedPairs(whole.ids, whole.mask, starts, ends.ids, ends.mask)
 
 
 def collect(
@@ -130,8 +130,8 @@ def _score(models: FourModels, rows: dict[int, Row], decoding: Decoding, at_once
         )
         temperature = decoding.temperature or 1.0
         about = (batch.ids, batch.mask, batch.starts, batch.responses, temperature)
-        log_probs, entropy = response_log_probs(models.actor, *about)
-        reference, _ = response_log_probs(models.reference, *about)
+        log_probs, entropy = response_choices(models.actor, *about)
+        reference = response_log_probs(models.reference, *about)
         values = response_values(models.critic, batch)
         scores = models.reward(batch.ids, batch.mask).gather(1, batch.ends.unsqueeze(1)).squeeze(1)
         if not counts:
@@ -157,7 +157,7 @@ def _any_row(rows: dict[int, Row], decoding: Decoding) -> Row:
     return _unscored(token, Response(token, False))
 
 
-def response_values(critic: torch.nn.Module, batch: Padded) -> torch.Tensor:
+def response_values(critic: torch.nn.Module, batch: PaddedPairs) -> torch.Tensor:
     """(B, T) fp32 values seen before each response token."""
     select = response_positions(batch.starts, batch.responses.shape[1], batch.ids.shape[1])
     values: torch.Tensor = critic(batch.ids, batch.mask).gather(1, select)

@@ -14,7 +14,7 @@ from rlhfc.kind import TrainParams
 from .engines import Optimisation, trainable_engine
 from .job import InputPath, Job
 from .models import prepare, save_model
-from .ranks import Ranks, start_ranks
+from .ranks import Ranks, seed_everything, start_ranks
 from .tokenfiles import TokenFile
 from .tokenizers import filler_id, load_tokenizer, save_tokenizer
 from .training import Objective, Trainer, plan_steps
@@ -73,8 +73,10 @@ def fit(
     tokenizer = load_tokenizer(InputPath(data / "tokenizer"))
     train, held_out = TokenFile(data, "train"), TokenFile(data, "eval")
     total = plan_steps(params, job.batch, len(train))
+    seed_everything(params.seed)  # adapters start equal on every rank
     model = load(tokenizer)
     prepare(model, params)
+    seed_everything(params.seed + ranks.rank)  # dropout does not
     engine = trainable_engine(wrap(model), job.deepspeed["train"], optimisation(params, total))
     setting = Setting(engine, train, held_out, filler_id(tokenizer), job.batch.micro, ranks)
     figures = Trainer(job, ranks, engine, train, objective(setting)).run()

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import nn
 
 from rlhfc.kind import EngineParams
@@ -15,7 +14,7 @@ from .engines import Optimisation, frozen_module, trainable_engine
 from .job import InputPath
 from .models import load_causal_lm, load_reward_model, prepare
 from .modules import Policy, Scorer
-from .ranks import Ranks
+from .ranks import Ranks, seed_everything
 
 ROLES = ("actor", "critic", "reference", "reward")
 
@@ -62,6 +61,8 @@ def load_four(
     deepspeed: Mapping[str, dict[str, Any]],
     optimisation: Mapping[str, Optimisation],
     ranks: Ranks,
+    seed: int,
+    normalisation: tuple[float, float] = (0.0, 1.0),
 ) -> FourModels:
     """Load the four: actor and reference from the SFT model, critic and reward model from the other.
 
@@ -72,6 +73,8 @@ def load_four(
         deepspeed: DeepSpeed config of each role.
         optimisation: of ``actor`` and ``critic``.
         ranks: this process among its equals.
+        seed: of the adapters' start, and of dropout after it.
+        normalisation: mean and deviation of the reward model's scores, for the critic.
     """
 
     def load(role: str) -> nn.Module:
@@ -84,13 +87,15 @@ def load_four(
         model = loader(source, dtype=how.dtype, deepspeed_config=deepspeed[role], dropout=how.dropout)
         if role in optimisation:
             prepare(model, how)
-        return wrap(model)
+        return Scorer(model, *normalisation) if role == "critic" else wrap(model)
 
-    torch.manual_seed(0)  # adapters start equal on every rank
-    return FourModels(
+    seed_everything(seed)  # adapters start equal on every rank
+    four = FourModels(
         actor=trainable_engine(load("actor"), deepspeed["actor"], optimisation["actor"]),
         critic=trainable_engine(load("critic"), deepspeed["critic"], optimisation["critic"]),
         reference=frozen_module(load("reference"), deepspeed["reference"], ranks.device),
         reward=frozen_module(load("reward"), deepspeed["reward"], ranks.device),
         sharded_generation=settings["actor"].zero_stage == 3,
     )
+    seed_everything(seed + ranks.rank)  # dropout does not
+    return four

@@ -40,6 +40,8 @@ DROPOUTS = (
     "embd_pdrop",
 )
 HEADS = ("lm_head", "score")
+# Settings with which a model does something to its logits after the head. `Policy` applies the head alone.
+SCALED_LOGITS = ("final_logit_softcapping", "logit_scale", "logits_scaling", "lm_head_multiplier")
 
 
 @contextlib.contextmanager
@@ -63,9 +65,17 @@ def load_causal_lm(
     """Load a causal language model from a folder or a GGUF file.
 
     Raises:
-        StageError: weights are missing from the folder, or it holds no model.
+        StageError: weights are missing from the folder, or the architecture scales its logits.
     """
-    return _load(AutoModelForCausalLM, source, dtype, deepspeed_config, dropout, fresh=())
+    model = _load(AutoModelForCausalLM, source, dtype, deepspeed_config, dropout, fresh=())
+    scaled = [name for name in SCALED_LOGITS if getattr(model.config, name, None) not in (None, 1, 1.0)]
+    if scaled:
+        raise StageError(
+            f"{model.config.model_type} changes its logits after the head ({', '.join(scaled)}), "
+            "which is not supported",
+            "use a model whose head gives the logits, such as Llama, Mistral, Qwen, OPT or GPT-2",
+        )
+    return model
 
 
 def load_reward_model(
@@ -75,8 +85,9 @@ def load_reward_model(
     deepspeed_config: Mapping[str, Any] | None = None,
     dropout: float | None = None,
     new_head: bool = False,
+    seed: int = 0,
 ) -> PreTrainedModel:
-    """Load a sequence classifier with one label, its score head new or as saved.
+    """Load a sequence classifier with one label, its score head new (drawn from ``seed``) or as saved.
 
     A new head is drawn from N(0, 1/(h + 1)), h the hidden size (Stiennon et al. 2020), so that first
     scores are of order one whatever the width.
@@ -94,10 +105,28 @@ def load_reward_model(
         num_labels=1,
     )
     if new_head:
-        head = model.score.weight
-        with gathered([head]):
-            nn.init.normal_(head, std=1 / math.sqrt(model.config.hidden_size + 1))
+        _draw_head(model.score.weight, seed)
+    model.score.__class__ = WideLinear
     return model
+
+
+class WideLinear(nn.Linear):
+    """A linear layer in fp32 whatever its weights are in: bf16 scores would be 0.03 apart at 5.
+
+    Its own forward, so that ZeRO 3's hooks gather the weight around it.
+    """
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """(…, in) of any type to (…, out) fp32."""
+        bias = self.bias.float() if self.bias is not None else None
+        return nn.functional.linear(input.float(), self.weight.float(), bias)
+
+
+def _draw_head(head: nn.Parameter, seed: int) -> None:
+    """Draw on the CPU from a generator of its own: the same head on every rank, device and ZeRO stage."""
+    with gathered([head]):
+        draw = torch.randn(head.shape, generator=torch.Generator().manual_seed(seed))
+        head.copy_(draw / math.sqrt(head.shape[-1] + 1))
 
 
 def _load(

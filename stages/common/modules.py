@@ -57,18 +57,25 @@ class Policy(nn.Module):
 
 
 class Scorer(nn.Module):
-    """A sequence classifier with one label, read at every token: (B, L) fp32 scores or values."""
+    """A sequence classifier with one label, read at every token: (B, L) fp32 scores or values.
 
-    def __init__(self, model: PreTrainedModel) -> None:
+    Args:
+        model: the classifier.
+        mean: subtracted from what it says …
+        deviation: … before this divides it: a critic that starts from the reward model then speaks of
+            normalised scores, as its returns do.
+    """
+
+    def __init__(self, model: PreTrainedModel, mean: float = 0.0, deviation: float = 1.0) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.mean, self.deviation = model, mean, deviation
 
     def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Score of each prefix; ``ids`` and ``mask`` are (B, L), right-padded."""
         output = self.model.base_model(
             input_ids=ids, attention_mask=mask, position_ids=row_positions(mask), use_cache=False
         )
-        return self.model.score(output.last_hidden_state).squeeze(-1).float()
+        return (self.model.score(output.last_hidden_state).squeeze(-1) - self.mean) / self.deviation
 
 
 def row_positions(mask: torch.Tensor) -> torch.Tensor:
@@ -95,8 +102,8 @@ def response_log_probs(
     starts: torch.Tensor,
     responses: torch.Tensor,
     temperature: float,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Log-probability of each response token, and the entropy of each choice, both (B, T) fp32.
+) -> torch.Tensor:
+    """Log-probability of each response token: (B, T) fp32.
 
     Args:
         policy: a :class:`Policy`, or the engine around one.
@@ -106,10 +113,28 @@ def response_log_probs(
         responses: (B, T) response ids, right-padded with any id.
         temperature: the one that sampling used.
     """
-    select = response_positions(starts, responses.shape[1], ids.shape[1])
-    logits, _ = policy(ids, mask, row_positions(mask), select=select)
-    log_probs = token_log_probs(logits, responses, temperature)
-    with torch.no_grad():
-        full = (logits.float() / temperature).log_softmax(-1)
-        entropy = -(full.exp() * full).sum(-1)
-    return log_probs, entropy
+    logits = _response_logits(policy, ids, mask, starts, responses.shape[1])
+    return token_log_probs(logits, responses, temperature)
+
+
+@torch.no_grad()
+def response_choices(
+    policy: nn.Module,
+    ids: torch.Tensor,
+    mask: torch.Tensor,
+    starts: torch.Tensor,
+    responses: torch.Tensor,
+    temperature: float,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """As :func:`response_log_probs` without gradient, and the entropy of each choice, both (B, T) fp32."""
+    logits = _response_logits(policy, ids, mask, starts, responses.shape[1])
+    full = (logits.float() / temperature).log_softmax(-1)
+    return token_log_probs(logits, responses, temperature), -(full.exp() * full).sum(-1)
+
+
+def _response_logits(
+    policy: nn.Module, ids: torch.Tensor, mask: torch.Tensor, starts: torch.Tensor, width: int
+) -> torch.Tensor:
+    select = response_positions(starts, width, ids.shape[1])
+    logits: torch.Tensor = policy(ids, mask, row_positions(mask), select=select)[0]
+    return logits

@@ -47,17 +47,32 @@ def kl_k3(log_probs: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
     return torch.exp(-difference) - 1 + difference
 
 
-def shaped_rewards(
-    scores: torch.Tensor, kl: torch.Tensor, mask: torch.Tensor, *, kl_coef: float, reward_clip: float
+def bounded_scores(
+    scores: torch.Tensor, cut_off: torch.Tensor, *, reward_clip: float, penalty: float
 ) -> torch.Tensor:
-    """Per-token reward: −kl_coef · kl at every token, plus the clipped score at the last one.
+    """Scores within ±reward_clip, less a penalty where the response was cut off.
+
+    The penalty comes after the bound: a response that scores at the bound would otherwise not feel it.
+
+    Args:
+        scores: (B,) normalised scores.
+        cut_off: (B,) bool, True where no stop token was drawn.
+        reward_clip: bound of |score|.
+        penalty: subtracted from cut-off responses.
+    """
+    return scores.clamp(-reward_clip, reward_clip) - penalty * cut_off
+
+
+def shaped_rewards(
+    scores: torch.Tensor, kl: torch.Tensor, mask: torch.Tensor, *, kl_coef: float
+) -> torch.Tensor:
+    """Per-token reward: −kl_coef · kl at every token, plus the score at the last one.
 
     Args:
         scores: (B,) of the whole responses.
         kl: (B, T) KL estimate.
         mask: (B, T); each row has at least one True.
         kl_coef: weight of the penalty.
-        reward_clip: bound of |score|, applied before the penalty is added.
 
     Returns:
         (B, T), 0 where the mask is False.
@@ -65,7 +80,7 @@ def shaped_rewards(
     rewards = -kl_coef * kl * mask
     last = mask.sum(dim=1) - 1
     rows = torch.arange(len(scores), device=scores.device)
-    rewards[rows, last] += scores.clamp(-reward_clip, reward_clip)
+    rewards[rows, last] += scores
     return rewards
 
 

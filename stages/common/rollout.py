@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from .modules import row_positions
-from .rows import pad_left
+from .rows import Purpose, generator, pad_left
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class Decoding:
         stop_ids: tokens that end a response; part of it.
         filler: id at padded places.
         seed: of the whole draw; rows are told apart by their numbers.
+        purpose: evaluation draws are not those of training.
     """
 
     max_tokens: int
@@ -43,10 +44,7 @@ class Decoding:
     stop_ids: frozenset[int]
     filler: int
     seed: int
-
-
-def _uniforms(seed: int, row: int, count: int) -> np.ndarray:
-    return np.random.Generator(np.random.Philox(key=[seed, row])).random(count)
+    purpose: Purpose = Purpose.TRAINING_DRAW
 
 
 def pick(logits: torch.Tensor, uniforms: torch.Tensor, temperature: float) -> torch.Tensor:
@@ -93,7 +91,9 @@ def respond(
         One response a prompt, in their order.
     """
     batch = pad_left(prompts, decoding.filler, device)
-    draws = np.stack([_uniforms(decoding.seed, number, decoding.max_tokens) for number in numbers])
+    draws = np.stack(
+        [generator(decoding.seed, number, decoding.purpose).random(decoding.max_tokens) for number in numbers]
+    )
     uniforms = torch.from_numpy(draws).to(device)
     stops = torch.tensor(sorted(decoding.stop_ids), device=device)
     mask, ids, positions, cache = batch.mask, batch.ids, row_positions(batch.mask), None

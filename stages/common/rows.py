@@ -8,12 +8,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 from functools import lru_cache
 
 import numpy as np
 import torch
 
-IGNORED = -100
+
+class Purpose(IntEnum):
+    """What a generator is for; no two purposes share a stream."""
+
+    ORDER = 1
+    TRAINING_DRAW = 2
+    EVALUATION_DRAW = 3
+    MINIBATCHES = 4
+
+
+def generator(seed: int, number: int, purpose: Purpose, part: int = 0) -> np.random.Generator:
+    """A counter-based generator of its own for each (seed, number, purpose, part).
+
+    Purpose and part stand in the counter's high words: in the low ones neighbours would be the same
+    stream, shifted by a few draws.
+    """
+    return np.random.Generator(np.random.Philox(key=[seed, number], counter=[0, 0, part, purpose]))
 
 
 class RowOrder:
@@ -22,7 +39,7 @@ class RowOrder:
     def __init__(self, rows: int, seed: int) -> None:
         self._rows = rows
         self._epoch = lru_cache(maxsize=2)(
-            lambda epoch: np.random.Generator(np.random.Philox(key=[seed, epoch])).permutation(rows)
+            lambda epoch: generator(seed, epoch, Purpose.ORDER).permutation(rows)
         )
 
     def batch(self, step: int, size: int) -> list[int]:

@@ -12,12 +12,12 @@ import torch
 
 from . import rl
 from .engines import descend
-from .experience import Padded, Row, pad_pairs, response_values
+from .experience import PaddedPairs, Row, pad_pairs, response_values
 from .four_models import FourModels
 from .job import StageError
 from .modules import response_log_probs
 from .ranks import Ranks
-from .rows import by_length
+from .rows import Purpose, by_length, generator
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,10 @@ def aim(rows: Sequence[Row], rules: Rules) -> Targets:
     scores = torch.tensor([row.score for row in rows])
     scores = (scores - rules.score_mean) / rules.score_deviation
     cut_off = torch.tensor([not row.stopped for row in rows])
-    scores = scores - rules.missing_eos_penalty * cut_off
-    rewards = rl.shaped_rewards(scores, kl, mask, kl_coef=rules.kl_coef, reward_clip=rules.reward_clip)
+    scores = rl.bounded_scores(
+        scores, cut_off, reward_clip=rules.reward_clip, penalty=rules.missing_eos_penalty
+    )
+    rewards = rl.shaped_rewards(scores, kl, mask, kl_coef=rules.kl_coef)
     advantages, returns = rl.advantages_and_returns(
         rewards, values, mask, gamma=rules.gamma, lam=rules.gae_lambda
     )
@@ -115,19 +117,19 @@ class Updater:
         return figures_by_name | {"actor_gradient_norm": actor_norm, "critic_gradient_norm": critic_norm}
 
     def _actor(
-        self, batch: Padded, targets: Targets, micro: list[int], tokens: float, last: bool
+        self, batch: PaddedPairs, targets: Targets, micro: list[int], tokens: float, last: bool
     ) -> tuple[rl.Loss, torch.Tensor, float]:
         engine, width = self.models.actor, batch.responses.shape[1]
         old, advantages, mask = self._cut(width, micro, targets.log_probs, targets.advantages, targets.mask)
-        log_probs, _ = response_log_probs(
+        log_probs = response_log_probs(
             engine, batch.ids, batch.mask, batch.starts, batch.responses, self.rules.temperature
         )
         loss = rl.policy_loss(log_probs, old, advantages, mask, clip=self.rules.policy_clip)
         norm = self._descend(engine, loss.summed, tokens, last)
-        return loss, (rl.kl_k3(log_probs.detach(), old) * mask).sum(), norm
+        return loss, (rl.kl_k3(old, log_probs.detach()) * mask).sum(), norm
 
     def _critic(
-        self, batch: Padded, targets: Targets, micro: list[int], tokens: float, last: bool
+        self, batch: PaddedPairs, targets: Targets, micro: list[int], tokens: float, last: bool
     ) -> tuple[rl.Loss, float]:
         engine, width = self.models.critic, batch.responses.shape[1]
         old, returns, mask = self._cut(width, micro, targets.values, targets.returns, targets.mask)
@@ -153,5 +155,5 @@ class Updater:
 
 def minibatches(rows: int, size: int, *, seed: int, step: int, ppo_epoch: int) -> list[list[int]]:
     """A shuffle of the experience of ``step``, cut into minibatches; each row once."""
-    order = np.random.Generator(np.random.Philox(key=[seed, step], counter=ppo_epoch)).permutation(rows)
+    order = generator(seed, step, Purpose.MINIBATCHES, ppo_epoch).permutation(rows)
     return [order[start : start + size].tolist() for start in range(0, rows, size)]

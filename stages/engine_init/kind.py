@@ -40,7 +40,10 @@ class EngineInitParams(StageParams):
         True, description="scores of the SFT model's responses get mean 0, deviation 1"
     )
     trial_prompts: int = semantic(64, ge=2, description="prompts answered for the statistics")
-    max_response_tokens: int = semantic(64, ge=1, description="length of the trial responses")
+    stop_token_ids: list[int] = semantic(
+        default_factory=list, description="end a trial response besides end of sequence; as in `ppo`"
+    )
+    max_response_tokens: int = semantic(256, ge=1, description="length of the trial responses")
     micro_batch_size: int = numeric(16, ge=1, description="prompts answered at a time on one rank")
 
 

@@ -42,10 +42,16 @@ def check_tokenizers(job: Job[EngineInitParams]) -> None:
     """Refuse models whose token ids mean different texts.
 
     Raises:
-        StageError: the vocabularies differ.
+        StageError: the vocabularies differ, or a model is a single file.
     """
+    for address in ("actor_model", "reward_model"):
+        if job.inputs[address].file is not None:
+            raise StageError(
+                f"{address} is the single file `{job.inputs[address].file}`",
+                "give the model that an `sft` or `reward` stage made, or a folder",
+            )
     digests = {
-        address: vocabulary_digest(load_tokenizer(InputPath(job.inputs[address].path)))
+        address: vocabulary_digest(load_tokenizer(job.inputs[address]))
         for address in ("actor_model", "reward_model")
     }
     if len(set(digests.values())) > 1:
@@ -112,6 +118,7 @@ def load_models(job: Job[EngineInitParams], ranks: Ranks) -> FourModels:
         deepspeed=job.deepspeed,
         optimisation={"actor": idle, "critic": idle},
         ranks=ranks,
+        seed=job.params.seed,
     )
 
 
@@ -130,7 +137,7 @@ def trial_rollout(job: Job[EngineInitParams], models: FourModels, ranks: Ranks) 
             "give the prompts part of `data_split` more rows",
         )
     tokenizer = load_tokenizer(InputPath(job.inputs["actor_model"].path))
-    filler, stops = filler_id(tokenizer), frozenset(stop_ids(tokenizer))
+    filler, stops = filler_id(tokenizer), frozenset(stop_ids(tokenizer, params.stop_token_ids))
     rows = collect(
         models,
         [prompts[row][0] for row in RowOrder(len(prompts), params.seed).batch(0, count)],

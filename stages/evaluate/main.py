@@ -16,12 +16,13 @@ from typing import Any
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from ..common.job import InputPath, Job, StageError, run_stage, write_json
+from ..common.job import Job, StageError, run_stage, write_json
 from ..common.metrics import Metrics
 from ..common.models import load_causal_lm, load_reward_model
 from ..common.modules import Policy, Scorer
 from ..common.ranks import Ranks, start_ranks
 from ..common.rollout import Decoding
+from ..common.rows import Purpose
 from ..common.tokenfiles import TokenFile
 from ..common.tokenizers import filler_id, load_tokenizer, stop_ids, vocabulary_digest
 from .judging import Answer, load_judge, side_metrics, win_rate
@@ -72,7 +73,7 @@ def check_tokenizers(job: Job[EvaluateParams]) -> PreTrainedTokenizerBase:
     Raises:
         StageError: they have different vocabularies.
     """
-    loaded = [load_tokenizer(InputPath(job.inputs[name].path)) for name in (*SIDES, REWARD_MODEL)]
+    loaded = [load_tokenizer(job.inputs[name]) for name in (*SIDES, REWARD_MODEL)]
     if len({vocabulary_digest(tokenizer) for tokenizer in loaded}) > 1:
         raise StageError(
             "baseline, candidate and reward_model do not share one tokenizer",
@@ -109,7 +110,14 @@ def measure(job: Job[EvaluateParams], bench: Bench, tokenizer: PreTrainedTokeniz
     """Let both sides answer, and every judge score."""
     params = job.params
     stops = frozenset(stop_ids(tokenizer, params.stop_token_ids))
-    decoding = Decoding(params.max_response_tokens, params.temperature, stops, bench.filler, params.seed)
+    decoding = Decoding(
+        params.max_response_tokens,
+        params.temperature,
+        stops,
+        bench.filler,
+        params.seed,
+        Purpose.EVALUATION_DRAW,
+    )
     policies = {
         side: Policy(load_causal_lm(job.inputs[side], dtype=params.dtype)).eval().to(bench.device)
         for side in SIDES

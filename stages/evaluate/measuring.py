@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ..common.experience import Padded, pad_pairs
+from ..common.experience import PaddedPairs, pad_pairs
 from ..common.modules import Policy, Scorer, response_log_probs
 from ..common.rollout import Decoding, Response, respond
 from ..common.rows import by_length
@@ -51,9 +51,9 @@ class Bench:
     def log_probs(self, policy: Policy, responses: Sequence[np.ndarray], temperature: float) -> list[float]:
         """Σ log p of each response's tokens, given its prompt."""
 
-        def summed(batch: Padded) -> torch.Tensor:
+        def summed(batch: PaddedPairs) -> torch.Tensor:
             about = (batch.ids, batch.mask, batch.starts, batch.responses)
-            tokens, _ = response_log_probs(policy, *about, temperature)
+            tokens = response_log_probs(policy, *about, temperature)
             return (tokens * batch.response_mask).sum(dim=1)
 
         return self._each(responses, summed)
@@ -67,7 +67,7 @@ class Bench:
 
     @torch.no_grad()
     def _each(
-        self, responses: Sequence[np.ndarray], measure: Callable[[Padded], torch.Tensor]
+        self, responses: Sequence[np.ndarray], measure: Callable[[PaddedPairs], torch.Tensor]
     ) -> list[float]:
         values: dict[int, float] = {}
         for group in self._groups([len(response) for response in responses]):

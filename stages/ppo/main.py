@@ -213,6 +213,8 @@ def main(job: Job[PpoParams]) -> None:
         deepspeed=job.deepspeed,
         optimisation=optimisations(params, total),
         ranks=ranks,
+        seed=params.seed,
+        normalisation=(record["score_mean"], record["score_deviation"]),
     )
     tokenizer = load_tokenizer(InputPath(engines / "actor"))
     figures = Loop(job, ranks, models, rules_of(params, record), tokenizer).run(total)

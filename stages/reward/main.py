@@ -76,7 +76,6 @@ def main(job: Job[RewardParams]) -> None:
     params = job.params
 
     def load(tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
-        torch.manual_seed(params.seed)  # the new head must be the same on every rank
         config = job.deepspeed["train"]
         model = load_reward_model(
             job.inputs["model"],
@@ -84,6 +83,7 @@ def main(job: Job[RewardParams]) -> None:
             deepspeed_config=config,
             dropout=params.dropout,
             new_head=True,
+            seed=params.seed,
         )
         model.config.pad_token_id = filler_id(tokenizer)
         return model

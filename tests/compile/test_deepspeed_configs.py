@@ -45,10 +45,16 @@ def test_zero_0_on_the_cpu() -> None:
     """On the CPU nothing overlaps."""
     expected = ALWAYS | {
         "zero_optimization": {"stage": 0, "overlap_comm": False, "contiguous_gradients": True},
-        "bf16": {"enabled": True},
         "gradient_clipping": 1.0,
     }
-    assert expected == derived_config(engine("cpu"))
+    assert expected == derived_config(engine("cpu", dtype="fp32"))
+
+
+@pytest.mark.parametrize("dtype", ["bf16", "fp16"])
+def test_half_precision_trains_under_stage_1_at_least(dtype: str) -> None:
+    """DeepSpeed's wrapper for stage 0 takes a hidden step and leaves fp16 unscaled."""
+    assert derived_config(engine(dtype=dtype))["zero_optimization"]["stage"] == 1
+    assert derived_config(engine(name="reward", dtype=dtype))["zero_optimization"]["stage"] == 0
 
 
 def test_zero_2_in_half_precision() -> None:

@@ -8,7 +8,7 @@ import torch
 from rlhfc.stages.common.experience import Row, pad_pairs, response_values
 from rlhfc.stages.common.job import InputPath, StageError
 from rlhfc.stages.common.models import add_lora, load_causal_lm, load_reward_model, save_model
-from rlhfc.stages.common.modules import Policy, Scorer, response_log_probs, row_positions
+from rlhfc.stages.common.modules import Policy, Scorer, response_choices, response_log_probs, row_positions
 from rlhfc.stages.common.rollout import Decoding, pick, respond
 from rlhfc.stages.common.update import Rules, aim, minibatches
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
@@ -35,9 +35,9 @@ def draw(model, places, **changes):
 def test_response_log_probs_equal_those_of_each_row_alone(causal_lm):
     """Padding, neighbours and the selected head positions change nothing."""
     batch = pad_pairs(PROMPTS, RESPONSES, 0, CPU)
-    found, entropy = response_log_probs(
-        Policy(causal_lm), batch.ids, batch.mask, batch.starts, batch.responses, 0.7
-    )
+    about = (batch.ids, batch.mask, batch.starts, batch.responses, 0.7)
+    found, entropy = response_choices(Policy(causal_lm), *about)
+    assert torch.equal(found, response_log_probs(Policy(causal_lm), *about))
     for row, (prompt, response) in enumerate(zip(PROMPTS, RESPONSES, strict=True)):
         ids = torch.from_numpy(np.concatenate([prompt, response]))[None]
         with torch.no_grad():
@@ -204,3 +204,48 @@ def test_minibatches_hold_each_row_once_in_a_new_order_each_pass():
     assert first != minibatches(12, 4, seed=1, step=1, ppo_epoch=1)
     assert first != minibatches(12, 4, seed=1, step=2, ppo_epoch=0)
     assert first == minibatches(12, 4, seed=1, step=1, ppo_epoch=0)
+
+
+def test_passes_over_one_experience_are_shuffled_apart():
+    """Orders of successive passes have nothing in common: no stream is another one's, shifted."""
+    passes = [minibatches(1024, 1024, seed=1, step=3, ppo_epoch=number)[0] for number in range(3)]
+    for one, other in ((0, 1), (1, 2), (0, 2)):
+        assert abs(float(np.corrcoef(passes[one], passes[other])[0, 1])) < 0.12
+
+
+def test_new_head_is_the_same_whatever_was_drawn_before(causal_lm, tmp_path):
+    """The head comes from the seed alone, not from the state of torch's generator."""
+    save_model(causal_lm, tmp_path, first=True)
+    heads = []
+    for before in (1, 2):
+        torch.manual_seed(before)
+        heads.append(load_reward_model(InputPath(tmp_path), dtype="fp32", new_head=True, seed=5).score.weight)
+    assert torch.equal(*heads)
+
+
+def test_scores_of_a_bf16_model_are_fp32(classifier, tmp_path):
+    """The head computes in fp32: scores near 5 are not rounded to steps of 0.03."""
+    save_model(classifier, tmp_path, first=True)
+    model = load_reward_model(InputPath(tmp_path), dtype="bf16")
+    batch = pad_pairs(PROMPTS, RESPONSES, 0, CPU)
+    with torch.no_grad():
+        scores = Scorer(model)(batch.ids, batch.mask)
+    assert scores.dtype == torch.float32
+    assert not torch.equal(scores, scores.bfloat16().float())
+
+
+def test_critic_speaks_of_normalised_scores(classifier):
+    """(score − mean) / deviation, at every token."""
+    batch = pad_pairs(PROMPTS, RESPONSES, 0, CPU)
+    with torch.no_grad():
+        raw = Scorer(classifier)(batch.ids, batch.mask)
+        torch.testing.assert_close((raw - 3.0) / 2.0, Scorer(classifier, 3.0, 2.0)(batch.ids, batch.mask))
+
+
+def test_models_that_scale_their_logits_are_refused(causal_lm, tmp_path):
+    """`Policy` applies the head alone, so a model that does more after it would be another model."""
+    save_model(causal_lm, tmp_path, first=True)
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"final_logit_softcapping": 30.0}))
+    with pytest.raises(StageError, match=r"after the head \(final_logit_softcapping\)"):
+        load_causal_lm(InputPath(tmp_path), dtype="fp32")

@@ -17,10 +17,15 @@ ADVANTAGES = torch.tensor([[4.2177739, 4.3450251, 4.4895000, 4.6100001]])
 RETURNS = torch.tensor([[4.3177738, 4.5450249, 4.7895002, 5.0100002]])
 
 
+def bounded(score: float) -> torch.Tensor:
+    """One finished response's score, clipped to 5."""
+    return rl.bounded_scores(torch.tensor([score]), torch.tensor([False]), reward_clip=5.0, penalty=0.0)
+
+
 def test_golden_advantages_and_returns():
     """Score 7 clipped to 5, KL coefficient 0.1, γ 1, λ 0.95 give upstream's advantages and returns."""
     kl = rl.kl_k1(LOG_PROBS, REFERENCE)
-    rewards = rl.shaped_rewards(torch.tensor([7.0]), kl, ALL_FOUR, kl_coef=0.1, reward_clip=5.0)
+    rewards = rl.shaped_rewards(bounded(7.0), kl, ALL_FOUR, kl_coef=0.1)
     advantages, returns = rl.advantages_and_returns(rewards, VALUES, ALL_FOUR, gamma=1.0, lam=0.95)
     torch.testing.assert_close(advantages, ADVANTAGES, atol=1e-6, rtol=0)
     torch.testing.assert_close(returns, RETURNS, atol=1e-6, rtol=0)
@@ -44,7 +49,7 @@ def test_score_is_on_the_last_action(lengths):
     """The score is the reward of the last token that counts, also where the response fills the width."""
     mask = torch.arange(5)[None, :] < torch.tensor(lengths)[:, None]
     scores = torch.tensor([1.0, -2.0, 3.0])
-    rewards = rl.shaped_rewards(scores, torch.zeros(3, 5), mask, kl_coef=0.1, reward_clip=5.0)
+    rewards = rl.shaped_rewards(scores, torch.zeros(3, 5), mask, kl_coef=0.1)
     assert [(row, length - 1) for row, length in enumerate(lengths)] == [
         tuple(i) for i in rewards.nonzero().tolist()
     ]
@@ -54,10 +59,16 @@ def test_score_is_on_the_last_action(lengths):
 def test_reward_clip_leaves_the_kl_penalty_alone():
     """Only the score is bounded: a penalty larger than the bound passes."""
     kl = torch.tensor([[100.0, 0.0]])
-    rewards = rl.shaped_rewards(
-        torch.tensor([9.0]), kl, torch.tensor([[True, True]]), kl_coef=0.1, reward_clip=5.0
-    )
+    rewards = rl.shaped_rewards(bounded(9.0), kl, torch.tensor([[True, True]]), kl_coef=0.1)
     torch.testing.assert_close(rewards, torch.tensor([[-10.0, 5.0]]))
+
+
+def test_cut_off_response_pays_beyond_the_bound():
+    """The penalty comes after the clip: at the lower bound it still counts."""
+    scores = rl.bounded_scores(
+        torch.tensor([-9.0, -9.0, 1.0]), torch.tensor([True, False, True]), reward_clip=5.0, penalty=0.5
+    )
+    assert [-5.5, -5.0, 0.5] == scores.tolist()
 
 
 def slow_gae(rewards, values, gamma, lam):
