@@ -16,7 +16,7 @@ from world import command, rlhfc
 
 from rlhfc.store.store import Store
 
-pytestmark = [pytest.mark.launch, pytest.mark.xdist_group("pipeline")]
+pytestmark = pytest.mark.launch
 STAGES = ["split", "sft", "reward", "engines", "ppo", "eval", "export"]
 
 
