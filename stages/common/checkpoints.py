@@ -7,7 +7,6 @@ its size; without it, or when a file disagrees with it, the checkpoint does not 
 from __future__ import annotations
 
 import json
-import os
 import random
 import shutil
 from collections.abc import Mapping
@@ -18,7 +17,7 @@ import numpy as np
 import torch
 from deepspeed.accelerator import get_accelerator
 
-from .job import StageError, listing, sync_folder, write_json
+from .job import StageError, listing, sync, write_json
 from .ranks import Ranks
 
 FORMAT = 2
@@ -79,7 +78,7 @@ def save(
     if ranks.first:
         write_json(folder / "state.json", dict(state))
         for path in folder.rglob("*"):
-            _sync(path)
+            sync(path)
         write_json(
             folder / COMPLETE,
             {
@@ -91,7 +90,7 @@ def save(
                 "files": listing(folder),
             },
         )
-        sync_folder(root)
+        sync(root)
         for old in complete_steps(root)[:-keep]:
             shutil.rmtree(_folder(root, old))
     ranks.barrier()
@@ -137,14 +136,6 @@ def _described(ranks: int, zero_stages: Mapping[str, int]) -> str:
 
 def _zero_stages(engines: Mapping[str, Any]) -> dict[str, int]:
     return {name: int(engine.zero_optimization_stage()) for name, engine in engines.items()}
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _generators() -> dict[str, Any]:
