@@ -20,7 +20,12 @@ from rlhfc.spec.load import load_pipeline
 from rlhfc.store.store import Store
 
 KINDS = Path(__file__).parent / "kinds"
-LAUNCHER = "import sys; from rlhfc.cli.main import main; sys.exit(main())"
+# Whoever runs the tests may ignore these signals (`&` in a script, nohup), and children inherit that.
+LAUNCHER = (
+    "import signal, sys; from rlhfc.cli.main import main; "
+    "signal.signal(signal.SIGINT, signal.default_int_handler); signal.signal(signal.SIGHUP, signal.SIG_DFL); "
+    "sys.exit(main())"
+)
 
 
 @dataclass
