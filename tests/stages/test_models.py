@@ -93,6 +93,13 @@ def test_sampled_rollout_does_not_depend_on_the_batch(causal_lm):
     assert [r.ids.tolist() for r in together] != [r.ids.tolist() for r in draw(causal_lm, [0, 1, 2], seed=4)]
 
 
+def test_one_prompt_is_answered_anew_under_another_number(causal_lm):
+    """Equal prompts in one batch get draws of their own."""
+    policy = Policy(causal_lm)
+    drawn = respond(policy, [PROMPTS[0]] * 4, range(4), decoding(), device=CPU, all_done=bool)
+    assert 4 == len({tuple(response.ids) for response in drawn})
+
+
 def test_rollout_ends_with_the_first_stop_token(causal_lm):
     """Nothing follows a stop token, and `stopped` tells it from a response cut off."""
     stops = frozenset(range(2, 12))
@@ -207,10 +214,10 @@ def test_minibatches_hold_each_row_once_in_a_new_order_each_pass():
 
 
 def test_passes_over_one_experience_are_shuffled_apart():
-    """Orders of successive passes have nothing in common: no stream is another one's, shifted."""
-    passes = [minibatches(1024, 1024, seed=1, step=3, ppo_epoch=number)[0] for number in range(3)]
+    """First halves of successive passes share half their rows: no stream is another one's, shifted."""
+    halves = [set(minibatches(1024, 512, seed=1, step=3, ppo_epoch=number)[0]) for number in range(3)]
     for one, other in ((0, 1), (1, 2), (0, 2)):
-        assert abs(float(np.corrcoef(passes[one], passes[other])[0, 1])) < 0.12
+        assert 200 < len(halves[one] & halves[other]) < 312
 
 
 def test_new_head_is_the_same_whatever_was_drawn_before(causal_lm, tmp_path):
