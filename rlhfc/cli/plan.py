@@ -7,7 +7,7 @@ import json
 from datetime import UTC, datetime
 
 from rlhfc.cli.options import Prepared, add_pipeline_options, prepare
-from rlhfc.errors import Diagnostic, UserError, did_you_mean
+from rlhfc.cli.stages import check_stages
 from rlhfc.plan.document import plan_document
 from rlhfc.plan.planner import Plan, make_plan
 from rlhfc.plan.rendering import rendered, rendered_lines
@@ -42,8 +42,8 @@ def run(arguments: argparse.Namespace) -> int:
         UserError: the spec, an option, a source or the store is wrong.
     """
     prepared = prepare(arguments)
-    _check_names(prepared, "--force", arguments.force)
-    _check_names(prepared, "--show", arguments.show or [])
+    check_stages("--force", arguments.force, prepared.pipeline)
+    check_stages("--show", arguments.show or [], prepared.pipeline)
     plan = make_plan(prepared.pipeline, Store.open(prepared.store), prepared.world.libraries, arguments.force)
     shown = None if arguments.show is None else arguments.show or list(plan.stages)
     print(_as_json(plan, shown) if arguments.json else _as_text(plan, prepared, shown))
@@ -67,13 +67,3 @@ def _as_text(plan: Plan, prepared: Prepared, shown: list[str] | None) -> str:
         what = rendered(plan.pipeline.actions[name], plan.stages[name].key)
         lines += ["", *rendered_lines(name, what)]
     return "\n".join(lines)
-
-
-def _check_names(prepared: Prepared, option: str, names: list[str]) -> None:
-    stages = prepared.pipeline.actions
-    unknown = [name for name in names if name not in stages]
-    if unknown:
-        raise UserError(
-            Diagnostic(f"`{option} {name}` names no stage", hint=did_you_mean(name, stages, "stages"))
-            for name in unknown
-        )

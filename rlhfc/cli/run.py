@@ -45,9 +45,9 @@ def run(arguments: argparse.Namespace) -> int:
     check_stages("--force", arguments.force, prepared.pipeline)
     pipeline, world = pin_sources(prepared.pipeline), prepared.world
     machine = this_machine_slots(world.gpus, read_environment().visible_gpus)
-    check(pipeline, Store.open(prepared.store), world, machine, arguments.force)  # before anything is written
-    store = Store.create(prepared.store)
-    outcome = run_pipeline(pipeline, store, world, machine, _display(arguments), arguments.force)
+    plan = check(pipeline, Store.open(prepared.store), world, machine, arguments.force)
+    store = Store.create(prepared.store)  # nothing has been written before
+    outcome = run_pipeline(plan, store, world, machine, _display(arguments), arguments.force)
     report = _report(pipeline, store, world)
     _tell(arguments, outcome, report)
     return outcome.exit_status

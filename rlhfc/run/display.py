@@ -16,7 +16,6 @@ PERIOD_SECONDS = 10.0
 LEAST_SECONDS = 1.0  # however quick the steps are
 SILENT_PERIOD_SECONDS = 60.0  # between signs of life of a stage that reports no steps
 SHARE = 0.1
-ENDED = (State.CACHED, State.DONE, State.INTERRUPTED, State.FAILED, State.BLOCKED)
 
 
 class Display(Protocol):

@@ -62,20 +62,15 @@ def this_machine_slots(gpus: int, visible: str | None) -> Machine:
 
 
 def run_pipeline(
-    pipeline: Pipeline,
+    plan: Plan,
     store: Store,
     world: World,
     machine: Machine,
     show: Callable[[Board], Display],
     forced: Collection[str] = (),
 ) -> RunOutcome:
-    """Run what is not done yet.
-
-    Raises:
-        UserError: something is known to fail before it starts; nothing has been launched.
-    """
-    began = time.monotonic()
-    plan = check(pipeline, store, world, machine, forced)
+    """Run what is not done yet, of a plan that :func:`check` has let pass."""
+    began, pipeline = time.monotonic(), plan.pipeline
     slots = Slots(machine.cpus, machine.devices)
     means = Means(store, world.libraries, world.digests, slots, LocalLauncher())
     executor, interrupts = Executor(pipeline, means, forced), Interrupts()

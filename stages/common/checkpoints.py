@@ -71,29 +71,30 @@ def save(
         folder.mkdir(parents=True)
     ranks.barrier()
     for name, engine in engines.items():
-        frozen = any(not parameter.requires_grad for parameter in engine.module.parameters())
-        engine.save_checkpoint(str(folder), tag=name, save_latest=False, exclude_frozen_parameters=frozen)
+        left_out = _has_frozen(engine)
+        engine.save_checkpoint(str(folder), tag=name, save_latest=False, exclude_frozen_parameters=left_out)
     torch.save(_generators(), folder / f"rank-{ranks.rank}.pt")
     ranks.barrier()
     if ranks.first:
         write_json(folder / "state.json", dict(state))
-        for path in folder.rglob("*"):
-            sync(path)
-        write_json(
-            folder / COMPLETE,
-            {
-                "format": FORMAT,
-                "step": step,
-                "total": total,
-                "ranks": ranks.world,
-                "zero_stages": _zero_stages(engines),
-                "files": listing(folder),
-            },
-        )
-        sync(root)
+        layout = {"ranks": ranks.world, "zero_stages": _zero_stages(engines)}
+        _seal(folder, {"format": FORMAT, "step": step, "total": total, **layout})
         for old in complete_steps(root)[:-keep]:
             shutil.rmtree(_folder(root, old))
     ranks.barrier()
+
+
+def _has_frozen(engine: Any) -> bool:
+    """Whether the engine has weights that are not trained: they come from the input, not from here."""
+    return any(not parameter.requires_grad for parameter in engine.module.parameters())
+
+
+def _seal(folder: Path, record: Mapping[str, Any]) -> None:
+    """Make everything in ``folder`` durable, then say in a file of its own that it is all there."""
+    for path in folder.rglob("*"):
+        sync(path)
+    write_json(folder / COMPLETE, {**record, "files": listing(folder)})
+    sync(folder.parent)
 
 
 def load_newest(root: Path, engines: Mapping[str, Any], ranks: Ranks) -> tuple[int, dict[str, Any]] | None:
@@ -111,8 +112,7 @@ def load_newest(root: Path, engines: Mapping[str, Any], ranks: Ranks) -> tuple[i
     folder = _folder(root, newest)
     _refuse_other_layout(folder, engines, ranks)
     for name, engine in engines.items():
-        frozen = any(not parameter.requires_grad for parameter in engine.module.parameters())
-        engine.load_checkpoint(str(folder), tag=name, load_module_strict=not frozen)
+        engine.load_checkpoint(str(folder), tag=name, load_module_strict=not _has_frozen(engine))
     _restore_generators(torch.load(folder / f"rank-{ranks.rank}.pt", weights_only=True))
     ranks.barrier()
     return newest, json.loads((folder / "state.json").read_text(encoding="utf-8"))

@@ -26,11 +26,6 @@ import torch
 LOG_RATIO_BOUND = 20.0
 
 
-def masked_mean(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Mean of ``values`` where ``mask`` is True; 0 where it never is."""
-    return (values * mask).sum() / mask.sum().clamp(min=1)
-
-
 def kl_k1(log_probs: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
     """k1 = log π − log π_ref at each token: unbiased, may be negative; shape as given."""
     return log_probs - reference

@@ -15,7 +15,7 @@ from rlhfc.compile.pipeline import compile_pipeline
 from rlhfc.compile.world import this_machine
 from rlhfc.run.attempt import attempts
 from rlhfc.run.display import PlainDisplay
-from rlhfc.run.run import Machine, run_pipeline
+from rlhfc.run.run import Machine, check, run_pipeline
 from rlhfc.spec.load import load_pipeline
 from rlhfc.store.store import Store
 
@@ -64,7 +64,9 @@ class Bench:
         stream = io.StringIO()
         try:
             show = lambda board: PlainDisplay(board, stream)  # noqa: E731
-            return run_pipeline(pipeline, store, world, Machine(cpus, ()), show, forced)
+            machine = Machine(cpus, ())
+            plan = check(pipeline, store, world, machine, forced)
+            return run_pipeline(plan, store, world, machine, show, forced)
         finally:
             del os.environ["TOY_TRACE"]
             self.said += stream.getvalue().splitlines()
