@@ -84,4 +84,4 @@ def fit(
     if ranks.first:
         save_tokenizer(tokenizer, job.outputs["model"])
         job.write_manifest(step=total, total=total, summary=figures)
-    ranks.barrier()
+    ranks.leave()

@@ -71,6 +71,11 @@ class Ranks:
         if self.world > 1:
             dist.barrier()
 
+    def leave(self) -> None:
+        """Part in order, when all is written: a rank that is gone while others still talk can abort them."""
+        self.barrier()
+        dist.destroy_process_group()
+
     def stop_requested(self, stop_file: Path) -> bool:
         """Whether the stop file is there; all ranks get the same answer."""
         return self.any(self.first and stop_file.exists())

@@ -178,7 +178,7 @@ def main(job: Job[EngineInitParams]) -> None:
         write_engines(job, summary)
         Metrics(job.paths["metrics"]).write(step=1, total=1, phase="trial", **summary, **update)
         job.write_manifest(step=1, total=1, summary=summary)
-    ranks.barrier()
+    ranks.leave()
 
 
 def write_engines(job: Job[EngineInitParams], summary: dict[str, float]) -> None:

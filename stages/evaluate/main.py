@@ -201,7 +201,7 @@ def main(job: Job[EvaluateParams]) -> None:
         summary = write_report(job, tokenizer, found)
         Metrics(job.paths["metrics"]).write(step=1, total=1, phase="eval", **summary)
         job.write_manifest(step=1, total=1, summary=summary)
-    ranks.barrier()
+    ranks.leave()
 
 
 if __name__ == "__main__":

@@ -222,7 +222,7 @@ def main(job: Job[PpoParams]) -> None:
     if ranks.first:
         kept = ("score", "reward", "kl", "response_length", "stopped_share", "entropy")
         job.write_manifest(step=total, total=total, summary={name: figures[name] for name in kept})
-    ranks.barrier()
+    ranks.leave()
 
 
 def save(job: Job[PpoParams], ranks: Ranks, models: FourModels, tokenizer: Any) -> None:
