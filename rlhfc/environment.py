@@ -46,6 +46,15 @@ def read_environment(variables: Mapping[str, str] = os.environ) -> Environment:
     )
 
 
+def count_gpus(environment: Environment, devices: Path = Path("/dev")) -> int:
+    """GPUs that this process may use, told from device files: asking torch would take seconds."""
+    present = sum(1 for _ in devices.glob("nvidia[0-9]*")) if devices.is_dir() else 0
+    if environment.visible_gpus is None:
+        return present
+    visible = [name for name in environment.visible_gpus.split(",") if name.strip() not in ("", "-1")]
+    return min(present, len(visible))
+
+
 def _path(variables: Mapping[str, str], name: str) -> Path | None:
     value = variables.get(name)
     return Path(value).expanduser() if value else None

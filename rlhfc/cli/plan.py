@@ -1,20 +1,27 @@
-"""``rlhfc plan``: what a run would do, and why. Nothing is launched."""
+"""``rlhfc plan``: what a run would do, and why. Nothing is launched.
+
+A plan that is known already is shown without the compiler: until then only the standard library
+may be imported.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
+import time
 from datetime import UTC, datetime
+from typing import Any
 
-from rlhfc.cli.options import Prepared, add_pipeline_options, prepare
-from rlhfc.cli.stages import check_stages
-from rlhfc.plan.document import plan_document
-from rlhfc.plan.planner import Plan, make_plan
-from rlhfc.plan.rendering import rendered, rendered_lines
+from rlhfc.cli.options import add_pipeline_options
+from rlhfc.observe import observed
+from rlhfc.plan.document import PlanDocument
+from rlhfc.plan.memo import keep, question, recall
 from rlhfc.plan.text import plan_lines
-from rlhfc.store.store import Store
 
 CHANGES = 2
+Rendered = dict[str, dict[str, Any]]
+FORM = ("json", "detailed_exitcode", "show", "command")  # how a plan is shown is no part of it
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -41,29 +48,36 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         UserError: the spec, an option, a source or the store is wrong.
     """
-    prepared = prepare(arguments)
-    check_stages("--force", arguments.force, prepared.pipeline)
-    check_stages("--show", arguments.show or [], prepared.pipeline)
-    plan = make_plan(prepared.pipeline, Store.open(prepared.store), prepared.world.libraries, arguments.force)
-    shown = None if arguments.show is None else arguments.show or list(plan.stages)
-    print(_as_json(plan, shown) if arguments.json else _as_text(plan, prepared, shown))
-    return CHANGES if arguments.detailed_exitcode and not plan.nothing_to_do else 0
+    options = {name: value for name, value in vars(arguments).items() if name not in FORM}
+    asked = question(options)
+    document = recall(str(arguments.store), asked) if arguments.show is None else None
+    shown: Rendered = {}
+    if document is None:
+        from rlhfc.cli.afresh import plan_afresh
+
+        began = time.time_ns()
+        with observed() as paths:
+            document, shown = plan_afresh(arguments)
+        keep(str(arguments.store), asked, paths, document, began)
+    for warning in document["warnings"]:
+        print(f"warning: {warning}", file=sys.stderr)
+    print(_as_json(document, shown) if arguments.json else _as_text(document, shown))
+    return CHANGES if arguments.detailed_exitcode and document["changes"] else 0
 
 
-def _as_json(plan: Plan, shown: list[str] | None) -> str:
-    document = plan_document(plan)
-    for stage in document["stages"]:
-        if shown is not None and stage["stage"] in shown:
-            stage["rendered"] = rendered(plan.pipeline.actions[stage["stage"]], stage["key"])
-    return json.dumps(document, indent=2, ensure_ascii=False)
+def _as_json(document: PlanDocument, shown: Rendered) -> str:
+    stages = [
+        {**stage, "rendered": shown[stage["stage"]]} if stage["stage"] in shown else stage
+        for stage in document["stages"]
+    ]
+    return json.dumps({**document, "stages": stages}, indent=2, ensure_ascii=False)
 
 
-def _as_text(plan: Plan, prepared: Prepared, shown: list[str] | None) -> str:
-    gpus = prepared.world.gpus
-    machine = f"{gpus} GPU{'s' if gpus > 1 else ''} here" if gpus else "no GPU here"
-    heading = f"{prepared.pipeline.spec.name} · store {prepared.store} · {machine}"
-    lines = plan_lines(plan, heading, datetime.now(UTC))
-    for name in shown or ():
-        what = rendered(plan.pipeline.actions[name], plan.stages[name].key)
-        lines += ["", *rendered_lines(name, what)]
+def _as_text(document: PlanDocument, shown: Rendered) -> str:
+    lines = plan_lines(document, datetime.now(UTC))
+    if shown:
+        from rlhfc.plan.rendering import rendered_lines
+
+        for name, what in shown.items():
+            lines += ["", *rendered_lines(name, what)]
     return "\n".join(lines)

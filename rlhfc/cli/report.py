@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from rlhfc.cli.options import add_pipeline_options, prepare
+from rlhfc.cli.options import add_pipeline_options
+from rlhfc.cli.prepare import prepare
 from rlhfc.report.write import write_report
 from rlhfc.store.store import Store
 

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rlhfc.cli.main import colourful
-from rlhfc.cli.options import add_pipeline_options, prepare
+from rlhfc.cli.options import add_pipeline_options
+from rlhfc.cli.prepare import prepare
 from rlhfc.cli.stages import check_stages
 from rlhfc.compile.action import Pipeline
 from rlhfc.compile.world import World

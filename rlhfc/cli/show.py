@@ -6,11 +6,13 @@ import argparse
 import json
 from pathlib import Path
 
-from rlhfc.cli.options import add_pipeline_options, prepare
+from rlhfc.cli.options import add_pipeline_options
+from rlhfc.cli.prepare import prepare
 from rlhfc.cli.stages import check_stages
 from rlhfc.errors import Diagnostic, UserError
 from rlhfc.plan.planner import Plan, StagePlan, make_plan
-from rlhfc.plan.words import duration, sentences, size
+from rlhfc.plan.quantities import duration, size
+from rlhfc.plan.words import sentences
 from rlhfc.run.attempt import Attempt, attempts
 from rlhfc.run.logs import clean
 from rlhfc.run.summary import figures

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -11,6 +12,7 @@ from pathlib import Path
 from rlhfc.compile.action import LoadedKind
 from rlhfc.compile.digests import Digester
 from rlhfc.errors import Diagnostic, UserError
+from rlhfc.observe import LOOKED
 
 BUILT_IN = "rlhfc.stages"
 # Parameters and ports reach the key as values, templates as the masked command.
@@ -31,10 +33,12 @@ class Root:
             return None
         relative = module.removeprefix(self.package).strip(".").replace(".", "/")
         place = self.folder / relative if relative else self.folder
-        if (place / "__init__.py").is_file():
-            return place / "__init__.py"
-        file = place.with_suffix(".py") if relative else place
-        return file if file.is_file() else None
+        candidates = [place / "__init__.py", *([place.with_suffix(".py")] if relative else [])]
+        for candidate in candidates:
+            sys.audit(LOOKED, candidate)
+            if candidate.is_file():
+                return candidate
+        return None
 
 
 @lru_cache

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any, Protocol
 
 from rlhfc.compile.normalise import SourceFile, read_source
 from rlhfc.errors import Diagnostic, UserError
+from rlhfc.observe import LOOKED
 from rlhfc.store.digest import TreeEntry, file_digest, tree_digest
 
 STAT_CACHE = "stat-cache.json"
@@ -110,6 +112,7 @@ class CachedDigester:
 
 def _stamp(path: Path) -> Stamp:
     """Size in bytes, both times in nanoseconds, inode."""
+    sys.audit(LOOKED, path)
     status = path.stat()
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import sys
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from rlhfc.environment import Environment
 from rlhfc.errors import Diagnostic, Mark, UserError
+from rlhfc.observe import LOOKED
 
 HUB_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?$")
 PACKAGE = "package:"
@@ -85,6 +87,7 @@ def read_mirrors(options: Sequence[str], environment: Environment, folder: Path)
         UserError: an option or a file is malformed, or ``RLHFC_MIRROR`` names no file.
     """
     entries: dict[str, Mirror] = {}
+    sys.audit(LOOKED, environment.user_configuration)
     if environment.user_configuration.is_file():
         file = environment.user_configuration
         entries.update(_from_file(file, f"`{file}`"))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rlhfc.compile.digests import Digester
 from rlhfc.compile.mirrors import Mirrors, read_mirrors
-from rlhfc.environment import Environment, read_environment
+from rlhfc.environment import count_gpus, read_environment
 
 Libraries = Callable[[str], str | None]
 """Distribution name to its version, or None when it is not installed."""
@@ -57,15 +57,6 @@ def this_machine(
         libraries=installed_version,
         hub_cache=environment.hub_cache,
     )
-
-
-def count_gpus(environment: Environment, devices: Path = Path("/dev")) -> int:
-    """GPUs that this process may use, told from device files: asking torch would take seconds."""
-    present = sum(1 for _ in devices.glob("nvidia[0-9]*")) if devices.is_dir() else 0
-    if environment.visible_gpus is None:
-        return present
-    visible = [name for name in environment.visible_gpus.split(",") if name.strip() not in ("", "-1")]
-    return min(present, len(visible))
 
 
 def installed_version(distribution: str) -> str | None:

@@ -1,56 +1,80 @@
-"""A plan as JSON, for machines: the same facts as the text."""
+"""A plan as plain values: what ``--json`` prints, what a saved plan holds, what the text is made from.
+
+The types are the published form (``schemas/plan.schema.json`` is made from them). This module and
+what prints a document need nothing but the standard library, so that a plan that is known already
+is shown without loading the compiler.
+"""
 
 from __future__ import annotations
 
-from typing import Any
-
-from rlhfc.compile.reasons import Reason
-from rlhfc.plan.planner import Plan, StagePlan, Verdict
-from rlhfc.plan.words import sentence
+from typing import Any, Literal, TypedDict
 
 FORMAT_VERSION = "1.0"
 
 
-def plan_document(plan: Plan) -> dict[str, Any]:
-    """The plan as plain values. Within format 1 fields are only ever added."""
-    return {
-        "format_version": FORMAT_VERSION,
-        "pipeline": plan.pipeline.name,
-        "spec": str(plan.pipeline.spec),
-        "changes": not plan.nothing_to_do,
-        "summary": {str(verdict): plan.count(verdict) for verdict in Verdict},
-        "stages": [_stage(stage) for stage in plan.stages.values()],
-    }
+class ReasonDocument(TypedDict):
+    """One cause; ``text`` is it in words. Codes are those of :class:`rlhfc.compile.reasons.ReasonCode`."""
+
+    code: str
+    path: str
+    before: Any
+    after: Any
+    text: str
 
 
-def _stage(stage: StagePlan) -> dict[str, Any]:
-    result, checkpoint = stage.result, stage.checkpoint
-    return {
-        "stage": stage.stage,
-        "kind": stage.kind,
-        "line": stage.line,
-        "verdict": str(stage.verdict),
-        "key": stage.key,
-        "reasons": [_reason(reason) for reason in stage.reasons],
-        "differences": [
-            {"path": found.path, "before": found.before, "after": found.after} for found in stage.differences
-        ],
-        "resume": checkpoint and {"step": checkpoint[0], "total": checkpoint[1]},
-        "result": result
-        and {
-            "finished": result.finished,
-            "seconds": result.seconds,
-            "size": result.size,
-            "outputs": dict(result.outputs),
-        },
-    }
+class DifferenceDocument(TypedDict):
+    """A numeric or runtime value that is not what the result was made with."""
+
+    path: str
+    before: Any
+    after: Any
 
 
-def _reason(reason: Reason) -> dict[str, Any]:
-    return {
-        "code": str(reason.code),
-        "path": reason.path,
-        "before": reason.before,
-        "after": reason.after,
-        "text": sentence(reason),
-    }
+class ResumeDocument(TypedDict):
+    """Step of the newest complete checkpoint, and the last step."""
+
+    step: int
+    total: int
+
+
+class ResultDocument(TypedDict):
+    """What the store holds: UTC time (ISO 8601), wall seconds, bytes, tree digest by port."""
+
+    finished: str
+    seconds: float
+    size: int
+    outputs: dict[str, str]
+
+
+class StageDocument(TypedDict):
+    """The verdict on one stage; ``line`` is where it starts in the spec, ``key`` null while undecided."""
+
+    stage: str
+    kind: str
+    line: int
+    verdict: Literal["cached", "resume", "run", "undecided"]
+    key: str | None
+    reasons: list[ReasonDocument]
+    differences: list[DifferenceDocument]
+    resume: ResumeDocument | None
+    result: ResultDocument | None
+
+
+class PlanDocument(TypedDict):
+    """A whole plan.
+
+    ``spec`` is an absolute path, ``store`` as the user named it, ``gpus`` those that may be used here,
+    ``summary`` the number of stages of each verdict, ``hints`` say what cannot be known here,
+    ``warnings`` what the store has lost.
+    """
+
+    format_version: str
+    pipeline: str
+    spec: str
+    store: str
+    gpus: int
+    changes: bool
+    summary: dict[str, int]
+    hints: list[str]
+    warnings: list[str]
+    stages: list[StageDocument]

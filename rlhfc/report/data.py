@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from rlhfc.plan.planner import Plan, StagePlan, Verdict
-from rlhfc.plan.words import duration, sentences, size
+from rlhfc.plan.quantities import duration, size
+from rlhfc.plan.words import sentences
 from rlhfc.report.charts import Panel, panels_of, series_of
 from rlhfc.report.graph import Graph, draw
 from rlhfc.run.summary import telling_first

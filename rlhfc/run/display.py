@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol, TextIO
 
-from rlhfc.plan.words import duration
+from rlhfc.plan.quantities import duration
 from rlhfc.run.board import Board, Row
 from rlhfc.run.logs import LogReader
 from rlhfc.run.meter import Meter, Reading

@@ -8,7 +8,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from rlhfc.plan.words import duration
+from rlhfc.plan.quantities import duration
 from rlhfc.run.board import Board, Row
 from rlhfc.run.display import LogStreams
 from rlhfc.run.meter import Meter, Reading

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from rlhfc.plan.words import duration
+from rlhfc.plan.quantities import duration
 from rlhfc.run.outcome import Failure, RunOutcome, StageOutcome, State
 
 FORMAT_VERSION = "1.0"

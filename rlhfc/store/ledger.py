@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import zlib
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from rlhfc.observe import LOOKED
 from rlhfc.store.digest import canonical_json
 
 Entry = dict[str, Any]
@@ -45,6 +47,7 @@ class Ledger:
 
     def read(self) -> list[Entry]:
         """All entries that are whole, oldest first; the others are named on stderr."""
+        sys.audit(LOOKED, self._path)
         try:
             state = self._path.stat()
         except FileNotFoundError:

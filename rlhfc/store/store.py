@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from rlhfc.observe import LOOKED
 from rlhfc.store import files
 from rlhfc.store.checkpoints import newest_checkpoint, read_metrics
 from rlhfc.store.digest import TreeEntry
@@ -202,6 +203,7 @@ class Store:
     def _check_blobs(self, entries: Iterable[TreeEntry]) -> None:
         for entry in entries:
             path = self.blob(entry.digest)
+            sys.audit(LOOKED, path)
             try:
                 size = path.stat().st_size
             except FileNotFoundError:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 import rlhfc
-from rlhfc.compile.world import count_gpus, installed_version
-from rlhfc.environment import VARIABLES, read_environment
+from rlhfc.compile.world import installed_version
+from rlhfc.environment import VARIABLES, count_gpus, read_environment
 
 READING = re.compile(r"""(?:environ(?:\.get)?[\[(]|variables(?:, |\.get\())"([A-Z_]+)\"""")
 

@@ -8,26 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from toy import SPEC
 
 from rlhfc.cli.main import main
 from rlhfc.store.store import Store
 
-SPEC = """\
-schema: 1
-kinds: [kinds]
-stages:
-  first: {kind: toy, source: {path: rows.jsonl}}
-  second: {kind: toy, source: first.out}
-"""
-KIND = """\
-from rlhfc.kind import Input, Kind, StageParams, semantic
-
-class ToyParams(StageParams):
-    source: Input = semantic()
-    rate: float = semantic(0.1)
-
-KIND = Kind("toy", 1, ToyParams, {"source": "data"}, {"out": "data"}, libraries=("no-such-library",))
-"""
 SEVEN = """\
 schema: 1
 stages:
@@ -59,24 +44,6 @@ FORBIDDEN = [
     "peft",
     "tokenizers",
 ]
-
-
-@pytest.fixture
-def spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A spec with a kind of its own, in the working directory."""
-    for name in ("RLHFC_MIRROR", "CUDA_VISIBLE_DEVICES"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "none"))
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "none"))
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "kinds" / "toy").mkdir(parents=True)
-    (tmp_path / "kinds/toy/kind.py").write_text(KIND)
-    (tmp_path / "kinds/toy/main.py").write_text("import rlhfc.stages.common\n")
-    (tmp_path / "kinds/toy/launch.argv.j2").write_text('{% include "common/python.argv.j2" %}')
-    (tmp_path / "rows.jsonl").write_text("{}\n")
-    path = tmp_path / "toy.yaml"
-    path.write_text(SPEC)
-    return path
 
 
 def files(folder: Path) -> list[str]:

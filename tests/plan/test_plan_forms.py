@@ -10,9 +10,8 @@ from toy import Toy
 
 from rlhfc.compile.action import ResolvedSource
 from rlhfc.compile.reasons import Reason, ReasonCode
-from rlhfc.plan import words
-from rlhfc.plan.compare import Difference
-from rlhfc.plan.document import plan_document
+from rlhfc.plan import quantities, words
+from rlhfc.plan.describe import plan_document
 from rlhfc.plan.planner import Plan
 from rlhfc.plan.rendering import rendered, rendered_lines
 from rlhfc.plan.text import plan_lines
@@ -22,13 +21,13 @@ NOW = datetime(2026, 3, 4, 11, tzinfo=UTC)
 
 def text(plan: Plan) -> str:
     """The plan as printed, framed by line breaks."""
-    return "\n".join(["", *plan_lines(plan, "toy.yaml", NOW), ""])
+    return "\n".join(["", *plan_lines(plan_document(plan, ".rlhfc", 0), NOW), ""])
 
 
 def test_before_the_first_run(toy: Toy) -> None:
     """Every stage is new; those behind others say after which."""
     assert """
-toy · toy.yaml
+toy · toy.yaml · store .rlhfc · no GPU here
 
   +  split  run  never run
   +  fit    run  never run (after split)
@@ -43,7 +42,7 @@ def test_after_a_run(toy: Toy) -> None:
     toy.run()
     toy.edit("fit", every=50, buckets=8)
     assert """
-toy · toy.yaml
+toy · toy.yaml · store .rlhfc · no GPU here
 
   =  split  cached  3 d ago, took 4 min 10 s, 13.5 MB
   =  fit    cached  3 d ago, took 4 min 10 s, 13.5 MB; no rerun for buckets 4 → 8, every 7 → 50
@@ -58,7 +57,7 @@ def test_after_an_edit(toy: Toy) -> None:
     toy.run()
     toy.edit("fit", rate=0.05, seed=7)
     assert """
-toy · toy.yaml
+toy · toy.yaml · store .rlhfc · no GPU here
 
   =  split  cached     3 d ago, took 4 min 10 s, 13.5 MB
   ±  fit    run        seed 1234 → 7; rate 0.1 → 0.05
@@ -77,7 +76,7 @@ def test_after_an_interruption(toy: Toy) -> None:
     assert key is not None
     toy.store.checkpoints[key] = (120, 200)
     assert """
-toy · toy.yaml
+toy · toy.yaml · store .rlhfc · no GPU here
 
   =  split  cached  3 d ago, took 4 min 10 s, 13.5 MB
   ↻  fit    resume  at step 120 of 200; rate 0.1 → 0.05
@@ -94,7 +93,7 @@ def test_on_a_laptop(toy: Toy) -> None:
     unknown = "the newest commit of `o/d` is not known here: pin it"
     toy.change("split", inputs={"source": ResolvedSource("hub:o/d", None, unresolved=unknown)})
     assert """
-toy · toy.yaml
+toy · toy.yaml · store .rlhfc · no GPU here
 
   ?  split  undecided  its key cannot be known here
   ?  fit    undecided  after split, if what it reads changes; its key cannot be known here
@@ -135,14 +134,18 @@ def test_the_same_facts_as_json(toy: Toy) -> None:
     """Everything that the text says, for a stage of each verdict, under a version."""
     toy.run()
     toy.edit("fit", rate=0.05, every=9)
-    document = plan_document(toy.plan())
+    document = plan_document(toy.plan(), ".rlhfc", 0)
     cached, run, undecided = (toy.plan().stages[name] for name in ("split", "fit", "score"))
     assert {
         "format_version": "1.0",
         "pipeline": "toy",
         "spec": "/specs/toy.yaml",
+        "store": ".rlhfc",
+        "gpus": 0,
         "changes": True,
         "summary": {"cached": 1, "resume": 0, "run": 1, "undecided": 1},
+        "hints": [],
+        "warnings": [],
         "stages": [
             {
                 "stage": "split",
@@ -246,12 +249,12 @@ def _path(code: ReasonCode) -> str:
 )
 def test_values(value: object, expected: str) -> None:
     """Values are short, in one line, and digests are cut to what people compare."""
-    assert expected == words.value(value)
+    assert expected == quantities.value(value)
 
 
 def test_values_that_differ_behind_the_cut() -> None:
     """Two long values that look the same when cut are not printed as if nothing had changed."""
-    assert "template changed" == words.difference(Difference("params.template", "x" * 50, "x" * 51))
+    assert "template changed" == quantities.difference("params.template", "x" * 50, "x" * 51)
 
 
 @pytest.mark.parametrize(
@@ -269,7 +272,7 @@ def test_values_that_differ_behind_the_cut() -> None:
 )
 def test_durations(seconds: float, expected: str) -> None:
     """Two units at most."""
-    assert expected == words.duration(seconds)
+    assert expected == quantities.duration(seconds)
 
 
 @pytest.mark.parametrize(
@@ -278,7 +281,7 @@ def test_durations(seconds: float, expected: str) -> None:
 )
 def test_sizes(count: int, expected: str) -> None:
     """Three digits at most."""
-    assert expected == words.size(count)
+    assert expected == quantities.size(count)
 
 
 @pytest.mark.parametrize(
@@ -292,7 +295,7 @@ def test_sizes(count: int, expected: str) -> None:
 )
 def test_ages(finished: str, expected: str) -> None:
     """One unit; a clock that went backwards is no age."""
-    assert expected == words.ago(finished, NOW)
+    assert expected == quantities.ago(finished, NOW)
 
 
 def test_what_a_launch_would_be(toy: Toy) -> None:

@@ -13,6 +13,22 @@ from rlhfc.kind import Input, Kind, StageParams, numeric, runtime, semantic
 from rlhfc.plan.planner import Plan, make_plan
 from rlhfc.store.records import ActionResult
 
+SPEC = """\
+schema: 1
+kinds: [kinds]
+stages:
+  first: {kind: toy, source: {path: rows.jsonl}}
+  second: {kind: toy, source: first.out}
+"""
+KIND = """\
+from rlhfc.kind import Input, Kind, StageParams, semantic
+
+class ToyParams(StageParams):
+    source: Input = semantic()
+    rate: float = semantic(0.1)
+
+KIND = Kind("toy", 1, ToyParams, {"source": "data"}, {"out": "data"}, libraries=("no-such-library",))
+"""
 TEMPLATE = "{{ launch.python }}\n-m\n{{ module }}\n--config\n{{ config }}\n"
 
 

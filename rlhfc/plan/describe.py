@@ -1,0 +1,93 @@
+"""From a plan to its document: see :mod:`rlhfc.plan.document`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from rlhfc.compile.action import ResolvedSource
+from rlhfc.compile.reasons import Reason, ReasonCode
+from rlhfc.errors import listing
+from rlhfc.plan.document import FORMAT_VERSION, PlanDocument, ReasonDocument, StageDocument
+from rlhfc.plan.planner import Plan, StagePlan, Verdict
+from rlhfc.plan.words import sentence
+
+
+def plan_document(plan: Plan, store: str, gpus: int, warnings: Sequence[str] = ()) -> PlanDocument:
+    """The plan as plain values. Within format 1 fields are only ever added.
+
+    Args:
+        plan: the verdicts.
+        store: folder of the results, as the user named it.
+        gpus: those that may be used on this machine.
+        warnings: what the store said while it was read.
+    """
+    return {
+        "format_version": FORMAT_VERSION,
+        "pipeline": plan.pipeline.name,
+        "spec": str(plan.pipeline.spec),
+        "store": store,
+        "gpus": gpus,
+        "changes": not plan.nothing_to_do,
+        "summary": {str(verdict): plan.count(verdict) for verdict in Verdict},
+        "hints": list(_hints(plan)),
+        "warnings": list(warnings),
+        "stages": [_stage(stage) for stage in plan.stages.values()],
+    }
+
+
+def _stage(stage: StagePlan) -> StageDocument:
+    result, checkpoint = stage.result, stage.checkpoint
+    return {
+        "stage": stage.stage,
+        "kind": stage.kind,
+        "line": stage.line,
+        "verdict": stage.verdict.value,
+        "key": stage.key,
+        "reasons": [_reason(reason) for reason in stage.reasons],
+        "differences": [
+            {"path": found.path, "before": found.before, "after": found.after} for found in stage.differences
+        ],
+        "resume": {"step": checkpoint[0], "total": checkpoint[1]} if checkpoint else None,
+        "result": {
+            "finished": result.finished,
+            "seconds": result.seconds,
+            "size": result.size,
+            "outputs": dict(result.outputs),
+        }
+        if result
+        else None,
+    }
+
+
+def _reason(reason: Reason) -> ReasonDocument:
+    return {
+        "code": str(reason.code),
+        "path": reason.path,
+        "before": reason.before,
+        "after": reason.after,
+        "text": sentence(reason),
+    }
+
+
+def _hints(plan: Plan) -> Iterator[str]:
+    """What keeps keys from being known here, each once."""
+    reasons = [reason for stage in plan.stages.values() for reason in stage.reasons]
+    missing = dict.fromkeys(reason.path for reason in reasons if reason.code is ReasonCode.LIBRARY_MISSING)
+    if missing:
+        are = "are" if len(missing) > 1 else "is"
+        yield f"{listing(list(missing))} {are} not installed here: keys are known where the stages can run"
+    unresolved = dict.fromkeys(
+        reason.after for reason in reasons if reason.code is ReasonCode.SOURCE_UNRESOLVED
+    )
+    if len(unresolved) == 1:
+        yield from unresolved
+    elif unresolved:
+        way_out = "pin them with `revision:` (40 hex digits) or use `--mirror`"
+        yield f"commits of {listing(_unresolved_ids(plan))} are not known here: {way_out}"
+
+
+def _unresolved_ids(plan: Plan) -> list[str]:
+    """Hub ids whose commit is not known here, each once."""
+    bindings = (binding for action in plan.pipeline.actions.values() for binding in action.inputs.values())
+    unresolved = (found for found in bindings if isinstance(found, ResolvedSource) and found.digest is None)
+    return list(dict.fromkeys(source.hub[0] for source in unresolved if source.hub is not None))

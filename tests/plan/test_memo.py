@@ -1,0 +1,171 @@
+"""Plans that are known already: shown again only while nothing behind them has changed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from toy import KIND, SPEC
+
+from rlhfc.cli import afresh
+from rlhfc.cli.main import main
+from rlhfc.plan import memo
+from rlhfc.store.store import Store
+
+LOADED = """
+import sys
+from rlhfc.cli.main import main
+main(sys.argv[1:])
+print(*sorted({name.partition(".")[0] for name in sys.modules} - sys.stdlib_module_names), file=sys.stderr)
+"""
+
+
+@pytest.fixture
+def made(spec: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Grows by one with each plan that is made anew; every time stamp counts as old enough."""
+    plans: list[int] = []
+    make = afresh.plan_afresh
+
+    def counting(*given):
+        plans.append(len(plans))
+        return make(*given)
+
+    monkeypatch.setattr(afresh, "plan_afresh", counting)
+    monkeypatch.setattr(memo, "RACY_NS", -(10**15))
+    Store.create(spec.parent / ".rlhfc")
+    (spec.parent / "kinds/toy/table.txt").write_text("1\n")
+    (spec.parent / "kinds/toy/main.py").write_text("import toy.helper\n")
+    (spec.parent / "kinds/toy/helper.py").write_text("A = 1\n")
+    (spec.parent / "rows").mkdir()
+    (spec.parent / "rows/a.jsonl").write_text("{}\n")
+    spec.write_text(SPEC.replace("{path: rows.jsonl}", "{path: rows}"))
+    assert 0 == main(["plan", "toy.yaml"])
+    assert 0 == main(["plan", "toy.yaml"])
+    assert 1 == len(plans)
+    return plans
+
+
+def test_the_same_output(made: list[int], capsys: pytest.CaptureFixture[str]) -> None:
+    """What is shown again is what was shown, as text, as JSON and as exit status."""
+    forms = (["plan", "toy.yaml"], ["plan", "toy.yaml", "--json"])
+    capsys.readouterr()
+    again = [(main(form), capsys.readouterr()) for form in forms]
+    assert 1 == len(made)
+    for file in Path(".rlhfc/plans").iterdir():
+        file.unlink()
+    assert [(main(form), capsys.readouterr()) for form in forms] == again
+    assert 2 == main(["plan", "toy.yaml", "--detailed-exitcode"])
+
+
+CHANGES: dict[str, Callable[[Path], object]] = {
+    "the spec": lambda at: (at / "toy.yaml").write_text(SPEC),
+    "a source": lambda at: (at / "rows/a.jsonl").write_text("{}\n{}\n"),
+    "a new file of a source": lambda at: (at / "rows/b.jsonl").write_text("{}\n"),
+    "a file of a source that is gone": lambda at: (
+        (at / "rows/b.jsonl").write_text("{}\n"),
+        (at / "rows/a.jsonl").unlink(),
+    ),
+    "the kind": lambda at: (at / "kinds/toy/kind.py").write_text(KIND.replace("0.1", "0.25")),
+    "its template": lambda at: (at / "kinds/toy/launch.argv.j2").write_text("{{ launch.python }}\n-m\n"),
+    "its code": lambda at: (at / "kinds/toy/main.py").write_text("import toy.helper as helper\n"),
+    "code that it imports": lambda at: (at / "kinds/toy/helper.py").write_text("A = 12\n"),
+    "code that hides other code": lambda at: (
+        (at / "kinds/toy/helper").mkdir(),
+        (at / "kinds/toy/helper/__init__.py").write_text("A = 3\n"),
+    ),
+    "a file beside its code": lambda at: (at / "kinds/toy/table.txt").write_text("12\n"),
+    "a new file beside its code": lambda at: (at / "kinds/toy/more.txt").write_text("1\n"),
+    "another kind": lambda at: (
+        (at / "kinds/other").mkdir(),
+        (at / "kinds/other/kind.py").write_text("KIND = None\n"),
+    ),
+    "the ledger": lambda at: Store.create(at / ".rlhfc").ledger.append("run", run="r", pipeline="toy"),
+    "the user's mirrors": lambda at: (
+        (at / "none/rlhfc").mkdir(parents=True),
+        (at / "none/rlhfc/config.toml").write_text("[mirror]\n"),
+    ),
+}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_what_makes_a_plan_anew(what: str, made: list[int], spec: Path) -> None:
+    """A change of anything that the plan was made from."""
+    CHANGES[what](spec.parent)
+    assert main(["plan", "toy.yaml"]) in (0, 1)
+    assert 2 == len(made)
+
+
+@pytest.mark.parametrize(
+    "options", [["--set", "first.rate=0.5"], ["--force", "first"], ["--mirror", "a/b=rows"], ["--show"]]
+)
+def test_other_options_are_another_question(options: list[str], made: list[int]) -> None:
+    """A memo answers only the very question that it was kept for."""
+    main(["plan", "toy.yaml", *options])
+    assert 2 == len(made)
+
+
+def test_variables_are_part_of_the_question(made: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """So is the environment, as far as rlhfc reads it."""
+    monkeypatch.setenv("HF_HOME", "elsewhere")
+    main(["plan", "toy.yaml"])
+    assert 2 == len(made)
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[]\n[]\n", "{}\n{}\n", "null\n"])
+def test_a_damaged_memo_is_made_anew(damage: str, made: list[int]) -> None:
+    """Whatever is in the file, the plan is right."""
+    for file in Path(".rlhfc/plans").iterdir():
+        file.write_text(damage)
+    assert 0 == main(["plan", "toy.yaml"])
+    assert 2 == len(made)
+
+
+def test_fresh_time_stamps_are_not_trusted(made: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that was written within the last two seconds may change again under the same stamp."""
+    monkeypatch.setattr(memo, "RACY_NS", 3_600_000_000_000)
+    for file in Path(".rlhfc/plans").iterdir():
+        file.unlink()
+    main(["plan", "toy.yaml"])
+    main(["plan", "toy.yaml"])
+    assert 3 == len(made)
+
+
+def test_a_store_that_is_missing_is_not_made(spec: Path) -> None:
+    """A plan is remembered in a store that exists, and makes none."""
+    main(["plan", "toy.yaml"])
+    assert not Path(".rlhfc").exists()
+
+
+def test_what_the_store_has_lost_is_said_each_time(
+    made: list[int], spec: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A warning is part of the plan, and stands on stderr whether the plan is made or known."""
+    ledger = Path(".rlhfc/ledger.jsonl")
+    ledger.write_text("no entry\n")
+    capsys.readouterr()
+    expected = f"warning: `{ledger.absolute()}:1` is damaged; the line is skipped\n"
+    for _ in range(2):
+        main(["plan", "toy.yaml"])
+        assert expected == capsys.readouterr().err
+    assert 2 == len(made)
+
+
+def test_a_known_plan_needs_the_standard_library_only(made: list[int]) -> None:
+    """No dependency is imported, in any form of the output."""
+    for form in ([], ["--json"], ["--detailed-exitcode"]):
+        command = [sys.executable, "-c", LOADED, "plan", "toy.yaml", *form]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        loaded = {name for name in done.stderr.split() if not name.startswith("__editable__")}
+        assert {"rlhfc", "__main__"} == loaded - {"sitecustomize", "usercustomize", "_distutils_hack"}
+
+
+def test_the_memo_is_json(made: list[int]) -> None:
+    """Two lines: the question with its stamps, and the plan."""
+    (file,) = Path(".rlhfc/plans").iterdir()
+    asked, document = map(json.loads, file.read_text().splitlines())
+    assert ["question", "stamps"] == sorted(asked)
+    assert "1.0" == document["format_version"]
