@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import io
 import tokenize
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,7 +46,8 @@ def read_source(path: Path) -> SourceFile:
     try:
         with tokenize.open(path) as stream:
             text = stream.read()
-        return SourceFile(bytes_digest(normalise(text).encode()), tuple(_imports(text)))
+        tree = ast.parse(text)
+        return SourceFile(bytes_digest(_reduce(text, tree).encode()), tuple(_imports(tree)))
     except (SyntaxError, ValueError) as error:
         line = getattr(error, "lineno", None) or 1
         message = f"not valid Python: {getattr(error, 'msg', error)}"
@@ -58,9 +60,13 @@ def normalise(text: str) -> str:
     Raises:
         SyntaxError: ``text`` is not Python.
     """
+    return _reduce(text, ast.parse(text))
+
+
+def _reduce(text: str, tree: ast.Module) -> str:
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     lines = text.split("\n")
-    docstrings = _docstrings(text, lines)
+    docstrings = _docstrings(tree, lines)
     strings, comments = _strings_and_comments(text)
     for start, end in sorted([*_outside(docstrings, comments), *docstrings], reverse=True):
         _cut(lines, start, end)
@@ -73,10 +79,10 @@ def normalise(text: str) -> str:
     return "\n".join(kept)
 
 
-def _imports(text: str) -> dict[str, None]:
+def _imports(tree: ast.Module) -> dict[str, None]:
     """Dotted names in the order of first appearance."""
     found: dict[str, None] = {}
-    for node in ast.walk(ast.parse(text)):
+    for node in _statements(tree):
         if isinstance(node, ast.Import):
             found.update((alias.name, None) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -85,6 +91,15 @@ def _imports(text: str) -> dict[str, None]:
             found[base] = None
             found.update((joined + alias.name, None) for alias in node.names)
     return found
+
+
+def _statements(node: ast.AST) -> Iterator[ast.stmt]:
+    """Every statement, at any depth. Expressions hold none, so most of a tree is never looked at."""
+    for blocks in ("body", "orelse", "finalbody", "handlers", "cases"):
+        for below in getattr(node, blocks, ()):
+            if isinstance(below, ast.stmt):
+                yield below
+            yield from _statements(below)
 
 
 def _strings_and_comments(text: str) -> tuple[list[Span], list[Span]]:
@@ -111,10 +126,10 @@ def _outside(docstrings: list[Span], spans: list[Span]) -> list[Span]:
     ]
 
 
-def _docstrings(text: str, lines: list[str]) -> list[Span]:
+def _docstrings(tree: ast.Module, lines: list[str]) -> list[Span]:
     """Where the docstring of the module and of each class and function lies."""
     spans = []
-    for node in ast.walk(ast.parse(text)):
+    for node in (tree, *_statements(tree)):
         if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             continue
         if ast.get_docstring(node, clean=False) is None:

@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from rlhfc.compile.digests import Digester
@@ -59,12 +60,16 @@ def this_machine(
     )
 
 
+@lru_cache
 def installed_version(distribution: str) -> str | None:
     """Version of an installed distribution, or None."""
     try:
-        return importlib.metadata.version(distribution)
+        metadata = importlib.metadata.distribution(distribution).read_text("METADATA") or ""
     except importlib.metadata.PackageNotFoundError:
         return None
+    # Its whole head as a mail message, as `importlib.metadata.version` reads it, takes milliseconds.
+    found = re.search(r"^Version: *(\S+)", metadata, re.MULTILINE)
+    return found[1] if found else importlib.metadata.version(distribution)
 
 
 def major_minor(version: str) -> str:

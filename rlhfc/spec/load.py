@@ -23,7 +23,7 @@ from rlhfc.spec.model import STAGE_NAME, Draft, PipelineSpec, SpecFile, StageSpe
 from rlhfc.spec.nodes import Node
 from rlhfc.spec.overrides import override
 from rlhfc.spec.parse import parse_file
-from rlhfc.spec.ports import connect, cycle_faults, in_order, port_faults
+from rlhfc.spec.ports import connect, in_order, port_faults
 
 __all__ = ["PipelineSpec", "StageSpec", "load_pipeline"]
 
@@ -42,15 +42,18 @@ def load_pipeline(path: Path, overrides: Sequence[str] = ()) -> PipelineSpec:
     root = override(parse_file(path), overrides, faults)
     top = _top_level(root, faults)
     drafts = _drafts(root, _kinds(root, path.parent, faults), faults)
-    graph = connect(drafts)
+    references = connect(drafts)
     faults.extend(port_faults(drafts))
-    faults.extend(cycle_faults(drafts, graph))
+    ordered = in_order(references)
+    if len(ordered) < len(drafts):
+        from rlhfc.spec.knots import cycle_faults
+
+        faults.extend(cycle_faults(drafts, references))
     faults.extend(engine_faults(drafts))
     if faults or top is None:
         raise UserError(sorted(dict.fromkeys(faults), key=partial(_position, path)))
-    ordered = in_order(graph)
     stages = {name: stage for name in ordered if (stage := _stage(drafts[name])) is not None}
-    return PipelineSpec(top.name or path.stem, path.absolute(), stages, graph, top.description)
+    return PipelineSpec(top.name or path.stem, path.absolute(), stages, references, top.description)
 
 
 def _top_level(root: Node, faults: list[Diagnostic]) -> SpecFile | None:

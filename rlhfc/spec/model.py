@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import networkx
 from pydantic import Field
 
 from rlhfc.compile.action import LoadedKind
 from rlhfc.errors import Mark
 from rlhfc.kind import InputModel, SpecModel, StageParams
 from rlhfc.spec.nodes import Node
+
+if TYPE_CHECKING:
+    import networkx
+
+References = Mapping[str, Mapping[str, list[str]]]
+"""Stage to the stages that it reads from, each with the addresses of the inputs that do."""
 
 STAGE_NAME = r"^[A-Za-z][A-Za-z0-9_-]*$"
 
@@ -96,13 +102,19 @@ class PipelineSpec:
         name: of the pipeline.
         path: of the spec, absolute.
         stages: in topological order, ties in the order of the spec.
-        graph: stage names; an edge leads from a stage to one that reads it, its ``addresses`` are
-            the inputs that do.
+        references: see :data:`References`.
         description: free text.
     """
 
     name: str
     path: Path
     stages: Mapping[str, StageSpec]
-    graph: networkx.DiGraph[str] = field(repr=False, compare=False)
+    references: References = field(repr=False, compare=False)
     description: str = ""
+
+    @cached_property
+    def graph(self) -> networkx.DiGraph[str]:
+        """Stage names; an edge leads from a stage to one that reads it, its ``addresses`` are the inputs."""
+        from rlhfc.spec.knots import graph_of  # networkx takes a quarter of a plan's time to import
+
+        return graph_of(self.references)

@@ -1,36 +1,45 @@
-"""References between stages: do they lead somewhere, to the right type, and never in a circle."""
+"""References between stages: do they lead somewhere, to the right type, and in which order do they come."""
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterator, Mapping
-
-import networkx
 
 from rlhfc.errors import Diagnostic, did_you_mean, listing
 from rlhfc.kind import InputModel, Kind
 from rlhfc.spec.inputs import type_of_input
-from rlhfc.spec.model import Draft
+from rlhfc.spec.model import Draft, References
 
 
-def connect(drafts: Mapping[str, Draft]) -> networkx.DiGraph[str]:
-    """Graph of the references that lead to a stage; edges carry their input ``addresses``."""
-    graph: networkx.DiGraph[str] = networkx.DiGraph()
-    graph.add_nodes_from(drafts)
+def connect(drafts: Mapping[str, Draft]) -> References:
+    """The references that lead to a stage; those that lead nowhere are :func:`port_faults`."""
+    found: dict[str, dict[str, list[str]]] = {name: {} for name in drafts}
     for draft in drafts.values():
         for address, value in draft.inputs.items():
             upstream = _split(value)[0]
-            if upstream not in drafts:
-                continue
-            if not graph.has_edge(upstream, draft.name):
-                graph.add_edge(upstream, draft.name, addresses=[])
-            graph.edges[upstream, draft.name]["addresses"].append(address)
-    return graph
+            if upstream in drafts:
+                found[draft.name].setdefault(upstream, []).append(address)
+    return found
 
 
-def in_order(graph: networkx.DiGraph[str]) -> list[str]:
-    """Stage names in topological order, ties in the order of the spec."""
-    position = {name: index for index, name in enumerate(graph)}
-    return list(networkx.lexicographical_topological_sort(graph, key=position.__getitem__))
+def in_order(references: References) -> list[str]:
+    """Stage names in topological order, ties in the order of the spec; stages behind a circle are missing."""
+    position = {name: place for place, name in enumerate(references)}
+    open_inputs = {name: len(upstream) for name, upstream in references.items()}
+    readers: dict[str, list[str]] = {name: [] for name in references}
+    for name, upstream in references.items():
+        for above in upstream:
+            readers[above].append(name)
+    ready = [place for name, place in position.items() if not open_inputs[name]]
+    names, ordered = list(references), list[str]()
+    while ready:  # a heap: it began sorted
+        name = names[heapq.heappop(ready)]
+        ordered.append(name)
+        for reader in readers[name]:
+            open_inputs[reader] -= 1
+            if not open_inputs[reader]:
+                heapq.heappush(ready, position[reader])
+    return ordered
 
 
 def port_faults(drafts: Mapping[str, Draft]) -> Iterator[Diagnostic]:
@@ -44,22 +53,6 @@ def port_faults(drafts: Mapping[str, Draft]) -> Iterator[Diagnostic]:
                 path = tuple(address.split("."))
                 message, hint = fault
                 yield Diagnostic(f"{draft.address(path)}: {message}", draft.locate(path), hint)
-
-
-def cycle_faults(drafts: Mapping[str, Draft], graph: networkx.DiGraph[str]) -> Iterator[Diagnostic]:
-    """One diagnostic for each knot of stages that feed each other."""
-    for knot in networkx.strongly_connected_components(graph):
-        first = next(name for name in drafts if name in knot)
-        within = graph.subgraph(knot)
-        ways = [networkx.shortest_path(within, after, first) for after in within.successors(first)]
-        if not ways:
-            continue
-        circle = [first, *min(ways, key=len)]
-        address = graph.edges[circle[-2], first]["addresses"][0]
-        mark = drafts[first].locate(tuple(address.split(".")))
-        yield Diagnostic(
-            f"stages wait for each other: {' → '.join(circle)}", mark, "remove one of the references"
-        )
 
 
 def _split(value: InputModel) -> tuple[str, str]:
