@@ -23,7 +23,7 @@ def plan_afresh(arguments: argparse.Namespace) -> tuple[PlanDocument, dict[str, 
     prepared = prepare(arguments)
     check_stages("--force", arguments.force, prepared.pipeline)
     check_stages("--show", arguments.show or [], prepared.pipeline)
-    warnings: list[str] = []
+    warnings = list(prepared.warnings)
     store = Store.open(prepared.store, warnings.append)
     plan = make_plan(prepared.pipeline, store, prepared.world.libraries, arguments.force)
     document = plan_document(plan, str(prepared.store), prepared.world.gpus, warnings)

@@ -26,6 +26,11 @@ def add_pipeline_options(parser: argparse.ArgumentParser) -> None:
         help="use a local folder, file or `package:NAME/FILE` for a hub id; may be repeated",
     )
     parser.add_argument(
+        "--rehash",
+        action="store_true",
+        help="read every input again, also where size and times say that it is unchanged",
+    )
+    parser.add_argument(
         "--set",
         metavar="STAGE.FIELD=VALUE",
         dest="overrides",

@@ -21,7 +21,7 @@ from rlhfc.plan.text import plan_lines
 
 CHANGES = 2
 Rendered = dict[str, dict[str, Any]]
-FORM = ("json", "detailed_exitcode", "show", "command")  # how a plan is shown is no part of it
+FORM = ("json", "detailed_exitcode", "show", "command", "rehash")  # how a plan is shown is no part of it
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -50,7 +50,8 @@ def run(arguments: argparse.Namespace) -> int:
     """
     options = {name: value for name, value in vars(arguments).items() if name not in FORM}
     asked = question(options)
-    document = recall(str(arguments.store), asked) if arguments.show is None else None
+    afresh = arguments.rehash or arguments.show is not None
+    document = None if afresh else recall(str(arguments.store), asked)
     shown: Rendered = {}
     if document is None:
         from rlhfc.cli.afresh import plan_afresh

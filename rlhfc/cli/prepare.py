@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,7 @@ class Prepared:
     pipeline: Pipeline
     world: World
     store: Path
+    warnings: tuple[str, ...] = ()
 
 
 def prepare(arguments: argparse.Namespace) -> Prepared:
@@ -32,9 +34,17 @@ def prepare(arguments: argparse.Namespace) -> Prepared:
         UserError: the spec, an option or a source is wrong.
     """
     store: Path = arguments.store
-    digests = CachedDigester(store / STAT_CACHE)
+    digests = CachedDigester(store / STAT_CACHE, rehash=arguments.rehash)
     spec = load_pipeline(arguments.spec, arguments.overrides)
     world = this_machine(arguments.mirror, digests)
     pipeline = compile_pipeline(spec, world)
     digests.save()
-    return Prepared(spec, pipeline, world, store)
+    return Prepared(spec, pipeline, world, store, tuple(_believed(digests)))
+
+
+def _believed(digests: CachedDigester) -> Iterator[str]:
+    """What was not read again although its time stamps prove nothing."""
+    for kind in sorted(set(digests.believed.values())):
+        files = [path for path, found in digests.believed.items() if found == kind]
+        count = f"`{files[0]}`" if len(files) == 1 else f"`{files[0]}` and {len(files) - 1} more"
+        yield f"{count} on {kind}: taken as unchanged by size and times; `--rehash` reads again"

@@ -46,6 +46,8 @@ def run(arguments: argparse.Namespace) -> int:
     check_stages("--force", arguments.force, prepared.pipeline)
     pipeline, world = pin_sources(prepared.pipeline), prepared.world
     machine = this_machine_slots(world.gpus, read_environment().visible_gpus)
+    for warning in prepared.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
     plan = check(pipeline, Store.open(prepared.store), world, machine, arguments.force)
     store = Store.create(prepared.store)  # nothing has been written before
     outcome = run_pipeline(plan, store, world, machine, _display(arguments), arguments.force)

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from rlhfc.compile.normalise import SourceFile, read_source
 from rlhfc.errors import Diagnostic, UserError
+from rlhfc.filesystems import believable, file_system
 from rlhfc.observe import LOOKED
 from rlhfc.store.digest import TreeEntry, file_digest, tree_digest
 
@@ -22,6 +23,8 @@ STAT_CACHE = "stat-cache.json"
 CACHE_FORMAT = 1
 # A file that was written this close to its hashing may be written again within the same time stamp.
 RACY_NS = 2_000_000_000
+# Below this many bytes reading is quicker than doubting.
+SMALL = 64 * 1024 * 1024
 Stamp = tuple[int, int, int, int]
 
 
@@ -51,13 +54,36 @@ class Digester(Protocol):
 
 
 class CachedDigester:
-    """Reads a file again only when size, times or inode have changed since it was hashed."""
+    """Reads a file again only when size, times or inode have changed since it was hashed.
 
-    def __init__(self, cache: Path | None = None, clock: Callable[[], int] = time.time_ns) -> None:
-        """Take the file to keep the cache in (None for none) and a clock in nanoseconds."""
+    Where these prove nothing (see :mod:`rlhfc.filesystems`), small files are read each time; large
+    ones are believed, and ``believed`` names them with their file system.
+    """
+
+    def __init__(
+        self,
+        cache: Path | None = None,
+        clock: Callable[[], int] = time.time_ns,
+        *,
+        rehash: bool = False,
+        type_of: Callable[[str], str] = file_system,
+    ) -> None:
+        """Take the file to keep the cache in (None for none) and a clock in nanoseconds.
+
+        Args:
+            cache: the file; it may not be there yet.
+            clock: nanoseconds since the epoch.
+            rehash: read every file, whatever the cache holds.
+            type_of: path to the type of its file system.
+        """
+        self.believed: dict[str, str] = {}
         self._cache = cache
         self._clock = clock
         self._entries = _read_cache(cache)
+        self._known = {} if rehash else self._entries
+        self._young: dict[str, list[Any]] | None = {}
+        self._types: dict[int, str] = {}
+        self._type_of = type_of
         self._changed = False
 
     def file(self, path: Path) -> str:
@@ -85,7 +111,11 @@ class CachedDigester:
         )
 
     def save(self) -> None:
-        """Write the cache when its folder exists. A cache that cannot be written is no error."""
+        """Write the cache when its folder exists. A cache that cannot be written is no error.
+
+        The plan is made then: from here on what was written shortly before is read each time.
+        """
+        self._young = None
         if self._cache is None or not self._changed or not self._cache.parent.is_dir():
             return
         draft = self._cache.with_name(f".{self._cache.name}.{os.getpid()}")
@@ -98,16 +128,32 @@ class CachedDigester:
         name = f"{what}:{path.absolute()}"
         with _as_user_error(path):
             stamp, seen = _stamp(path), self._clock()
-            known = self._entries.get(name)
-            if known is not None and tuple(known[:-1]) == stamp:
+            young = (self._young or {}).get(name)
+            if young is not None and tuple(young[:-1]) == stamp:
+                return young[-1]
+            known = self._known.get(name)
+            if known is not None and tuple(known[:-1]) == stamp and self._believe(path, stamp[0]):
                 return known[-1]
             content = compute(path)
             if _stamp(path) != stamp:
                 raise UserError(Diagnostic(f"file `{path}` changes while it is read", hint="wait and repeat"))
+        if self._young is not None:
+            self._young[name] = [*stamp, content]  # no byte is read twice for one plan
         if max(stamp[1], stamp[2]) < seen - RACY_NS:
             self._entries[name] = [*stamp, content]
             self._changed = True
         return content
+
+    def _believe(self, path: Path, size: int) -> bool:
+        """Whether an unchanged stamp is enough."""
+        device = path.stat().st_dev
+        kind = self._types.get(device) or self._types.setdefault(device, self._type_of(str(path)))
+        if believable(kind):
+            return True
+        if size <= SMALL:
+            return False
+        self.believed[str(path)] = kind
+        return True
 
 
 def _stamp(path: Path) -> Stamp:

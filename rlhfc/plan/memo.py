@@ -16,6 +16,7 @@ from stat import S_ISDIR, S_ISREG
 from typing import Any
 
 from rlhfc.environment import VARIABLES, count_gpus, read_environment
+from rlhfc.filesystems import believable, file_system
 from rlhfc.plan.document import PlanDocument
 
 FORMAT = 1
@@ -63,8 +64,10 @@ def keep(store: str, asked: Question, paths: Iterable[str], document: PlanDocume
         began: when planning began, in nanoseconds since the epoch.
     """
     folder = os.path.join(store, FOLDER)
+    if not os.path.isdir(store):
+        return
     stamps = {path: _stamp(path, began - RACY_NS) for path in sorted(paths)}
-    if _RACY in stamps.values() or not os.path.isdir(store):
+    if _RACY in stamps.values() or not _believable(stamps):
         return
     place = _place(store, asked)
     draft = f"{place}.{os.getpid()}"
@@ -87,6 +90,12 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [_plain(item) for item in value]
     return value if value is None or isinstance(value, bool | int | str) else str(value)
+
+
+def _believable(paths: Iterable[str]) -> bool:
+    """Whether the state of all paths can be told from their stamps."""
+    folders = {os.path.dirname(path) for path in paths}
+    return all(believable(file_system(folder)) for folder in folders)
 
 
 _RACY = -1

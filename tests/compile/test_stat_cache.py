@@ -99,12 +99,54 @@ def test_a_young_file_is_not_remembered(write: Write, hashed: list[Path]) -> Non
     """A file less than two seconds old may change again within one time stamp, so its entry is not kept."""
     path = write("a", "abc")
     written = max(path.stat().st_mtime_ns, path.stat().st_ctime_ns)
-    for age, reads in ((0, 2), (2_000_000_000, 2), (2_000_000_001, 1)):
+    for age, reads in ((0, 3), (2_000_000_000, 3), (2_000_000_001, 1)):
         hashed.clear()
         digester = CachedDigester(None, lambda age=age: written + age)
         digester.file(path)
+        digester.save()
+        digester.file(path)
         digester.file(path)
         assert reads == len(hashed), age
+
+
+def test_no_byte_is_read_twice_for_one_plan(write: Write, hashed: list[Path]) -> None:
+    """Until the plan is made, a file that several stages read is read once, however young it is."""
+    path = write("a", "abc")
+    digester = CachedDigester(None, lambda: path.stat().st_mtime_ns)
+    digester.file(path)
+    digester.file(path)
+    assert [path] == hashed
+    path.write_text("abcd")
+    digester.file(path)
+    assert [path, path] == hashed
+
+
+def test_rehash_reads_everything(write: Write, tmp_path: Path, hashed: list[Path]) -> None:
+    """With it, what the cache holds does not count."""
+    path = write("a", "abc")
+    for rehash in (False, False, True):
+        digester = CachedDigester(tmp_path / "cache.json", later, rehash=rehash)
+        digester.file(path)
+        digester.save()
+    assert [path, path] == hashed
+
+
+@pytest.mark.parametrize(("kind", "reads"), [("ext4", 1), ("nfs4", 2), ("fuse.sshfs", 2), ("lustre", 2)])
+def test_time_stamps_of_a_network_prove_nothing(
+    kind: str, reads: int, write: Write, tmp_path: Path, hashed: list[Path]
+) -> None:
+    """There a small file is read each time; a large one is believed, and named."""
+    path = write("a", "abc")
+    large = tmp_path / "large"
+    with large.open("wb") as stream:
+        stream.truncate(digests.SMALL + 1)
+    for _ in range(2):
+        digester = CachedDigester(tmp_path / "cache.json", later, type_of=lambda _: kind)
+        digester.file(path)
+        digester.file(large)
+        digester.save()
+    assert (reads, 1) == (hashed.count(path), hashed.count(large))
+    assert ({} if kind == "ext4" else {str(large): kind}) == digester.believed
 
 
 def test_a_file_that_changes_meanwhile(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:

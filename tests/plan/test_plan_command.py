@@ -11,6 +11,8 @@ import pytest
 from toy import SPEC
 
 from rlhfc.cli.main import main
+from rlhfc.compile import digests
+from rlhfc.plan import memo
 from rlhfc.store.store import Store
 
 SEVEN = """\
@@ -121,3 +123,25 @@ def test_nothing_heavy_is_imported(spec: Path) -> None:
     assert 4 == sum(line.startswith("ppo: DeepSpeed config of ") for line in shown)
     assert "Plan: 7 to run" in shown
     assert "" == done.stderr
+
+
+def test_large_files_of_a_network_are_named(
+    spec: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that is believed although its time stamps prove nothing is told; --rehash reads it."""
+    monkeypatch.setattr(digests, "SMALL", 1_000_000)
+    monkeypatch.setattr(digests, "RACY_NS", -(10**15))
+    defaults = {"rehash": False, "type_of": lambda _: "nfs"}
+    monkeypatch.setattr(digests.CachedDigester.__init__, "__kwdefaults__", defaults)
+    monkeypatch.setattr(memo, "file_system", lambda _: "nfs")
+    Store.create(spec.parent / ".rlhfc")
+    (spec.parent / "rows.jsonl").write_text("{}" + " " * 1_000_000)
+    expected = (
+        f"warning: `{spec.parent / 'rows.jsonl'}` on nfs: taken as unchanged by size and times; "
+        "`--rehash` reads again\n"
+    )
+    told = []
+    for options in ([], [], ["--rehash"]):
+        main(["plan", "toy.yaml", *options])
+        told.append(capsys.readouterr().err)
+    assert ["", expected, ""] == told
