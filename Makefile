@@ -14,7 +14,7 @@ SUM := $(shell cat pyproject.toml constraints.txt | cksum | cut -d ' ' -f 1)
 TRAIN := $(VENV)/installed-train-$(SUM)
 DEV := $(VENV)/installed-dev-$(SUM)
 
-.PHONY: help quickstart test lint schema check wheel constraints clean
+.PHONY: bench-plan help quickstart test lint schema check wheel constraints clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -43,6 +43,10 @@ wheel: $(DEV) ## build the wheel into dist/
 	@rm -rf build
 	@ls dist/*.whl
 
+bench-plan: $(TRAIN) ## how long a plan takes, against other tools (installed into .venv-bench)
+	@test -d .venv-bench || { $(BIN)/python -m venv .venv-bench && .venv-bench/bin/pip install -qq ninja doit dvc snakemake; }
+	@RLHFC_BENCH_BIN=$(CURDIR)/.venv-bench/bin $(BIN)/python benchmarks/plan/bench.py $(ARGS)
+
 constraints: ## write constraints.txt again from a fresh venv; torch stays at its pin, so edit that first
 	@python=$$(tools/check-machine $(PYTHON)) && rm -rf build/constraints && "$$python" -m venv build/constraints
 	@build/constraints/bin/pip install -qq $(INDEX) 'torch==$(TORCH)' -e '.[train,dev]'
@@ -52,7 +56,7 @@ constraints: ## write constraints.txt again from a fresh venv; torch stays at it
 	@rm -rf build/constraints
 
 clean: ## remove the venv, what was built and caches; results in .rlhfc stay
-	@rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) .venv-bench build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(TRAIN):
 	@python=$$(tools/check-machine $(PYTHON)) && rm -rf $(VENV) && "$$python" -m venv $(VENV)

@@ -15,7 +15,8 @@ import re
 from html import escape
 from pathlib import Path
 
-from rlhfc.cli.options import add_pipeline_options, prepare
+from rlhfc.cli.options import add_pipeline_options
+from rlhfc.cli.prepare import prepare
 from rlhfc.plan.planner import make_plan
 from rlhfc.report.charts import HEIGHT, WIDTH, Panel
 from rlhfc.report.data import Evaluation, ReportData, StageFacts, gather

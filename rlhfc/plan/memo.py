@@ -21,6 +21,7 @@ from rlhfc.plan.document import PlanDocument
 
 FORMAT = 1
 FOLDER = "plans"
+STAT_CACHE = "stat-cache.json"
 # A file that was written this close to the planning may be written again within the same time stamp.
 RACY_NS = 2_000_000_000
 Question = Mapping[str, Any]
@@ -66,7 +67,8 @@ def keep(store: str, asked: Question, paths: Iterable[str], document: PlanDocume
     folder = os.path.join(store, FOLDER)
     if not os.path.isdir(store):
         return
-    stamps = {path: _stamp(path, began - RACY_NS) for path in sorted(paths)}
+    caches = os.path.join(os.path.abspath(store), STAT_CACHE)  # decides nothing, and has just been written
+    stamps = {path: _stamp(path, began - RACY_NS) for path in sorted(paths) if path != caches}
     if _RACY in stamps.values() or not _believable(stamps):
         return
     place = _place(store, asked)

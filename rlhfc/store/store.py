@@ -17,7 +17,7 @@ from rlhfc.store import files
 from rlhfc.store.checkpoints import newest_checkpoint, read_metrics
 from rlhfc.store.digest import TreeEntry
 from rlhfc.store.layout import Layout, check_version, create_store
-from rlhfc.store.ledger import Ledger
+from rlhfc.store.ledger import Entry, Ledger
 from rlhfc.store.publish import Product, Publisher
 from rlhfc.store.records import (
     ActionResult,
@@ -42,6 +42,7 @@ class Store:
     def __init__(self, root: Path, warn: Warn = warn_on_stderr) -> None:
         self.layout = Layout(root)
         self._warned: set[str] = set()
+        self._last: tuple[list[Entry], dict[tuple[str, str], str]] | None = None
         self._warn_to = warn
         self.ledger = Ledger(self.layout.ledger, self._warn)
 
@@ -212,8 +213,13 @@ class Store:
                 raise DamagedRecordError(f"`{entry.path}` has {size} bytes, not {entry.size}: `{path}`")
 
     def _last_keys(self) -> dict[tuple[str, str], str]:
-        done = (entry for entry in self.ledger.read() if entry["event"] in DONE_EVENTS)
-        return {(entry["pipeline"], entry["stage"]): entry["key"] for entry in done}
+        entries = self.ledger.read()
+        if (
+            self._last is None or self._last[0] is not entries
+        ):  # the ledger gives a new list when it has grown
+            done = (entry for entry in entries if entry["event"] in DONE_EVENTS)
+            self._last = entries, {(entry["pipeline"], entry["stage"]): entry["key"] for entry in done}
+        return self._last[1]
 
     def _warn(self, text: str) -> None:
         if text not in self._warned:

@@ -1,0 +1,1 @@
+"""Never run: the benchmark fills the store itself."""
