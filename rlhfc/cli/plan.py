@@ -7,6 +7,7 @@ may be imported.
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import sys
 import time
@@ -54,6 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
     document = None if afresh else recall(str(arguments.store), asked)
     shown: Rendered = {}
     if document is None:
+        gc.disable()  # all that is made here lives until the process ends
         from rlhfc.cli.afresh import plan_afresh
 
         began = time.time_ns()
