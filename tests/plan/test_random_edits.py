@@ -1,4 +1,4 @@
-"""Random edits, each followed by a plan that is compared with a model; `make random-edits` tries many more."""
+"""Random edits, each followed by a plan that is compared with a model; `make random-edits` has many more."""
 
 from __future__ import annotations
 
