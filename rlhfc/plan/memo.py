@@ -67,9 +67,9 @@ def keep(store: str, asked: Question, paths: Iterable[str], document: PlanDocume
     folder = os.path.join(store, FOLDER)
     if not os.path.isdir(store):
         return
-    caches = os.path.join(os.path.abspath(store), STAT_CACHE)  # decides nothing, and has just been written
-    stamps = {path: _stamp(path, began - RACY_NS) for path in sorted(paths) if path != caches}
-    if _RACY in stamps.values() or not _believable(stamps):
+    cache = os.path.join(os.path.abspath(store), STAT_CACHE)  # decides nothing, and has just been written
+    stamps = _stamps(set(paths) - {cache}, began - RACY_NS)
+    if stamps is None or not _believable(stamps):
         return
     place = _place(store, asked)
     draft = f"{place}.{os.getpid()}"
@@ -100,24 +100,35 @@ def _believable(paths: Iterable[str]) -> bool:
     return all(believable(file_system(folder)) for folder in folders)
 
 
-_RACY = -1
-
-
 def _as_they_were(stamps: Mapping[str, int | None]) -> bool:
-    return all(_stamp(path) == stamp for path, stamp in stamps.items())
+    """Whether every path has the stamp that it had; written out, for there may be tens of thousands."""
+    stat = os.stat
+    for path, stamp in stamps.items():
+        try:
+            now = stat(path)
+        except OSError:
+            if stamp is None:
+                continue
+            return False
+        if hash((now.st_size, now.st_mtime_ns, now.st_ctime_ns, now.st_ino)) != stamp:
+            return False
+    return True
 
 
-def _stamp(path: str, oldest_racy: int | None = None) -> int | None:
-    """One number for the state of a file or folder; None when nothing is there, or no file.
+def _stamps(paths: Iterable[str], racy: int) -> dict[str, int | None] | None:
+    """A number for the state of each path, None where nothing is; None altogether when one is too young.
 
-    Hashes of whole numbers are the same in every process.
+    Hashes of whole numbers are the same in every process. What is neither file nor folder is left out.
     """
-    try:
-        status = os.stat(path)
-    except OSError:
-        return None
-    if not (S_ISREG(status.st_mode) or S_ISDIR(status.st_mode)):
-        return None
-    if oldest_racy is not None and max(status.st_mtime_ns, status.st_ctime_ns) > oldest_racy:
-        return _RACY
-    return hash((status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino))
+    stamps: dict[str, int | None] = {}
+    for path in sorted(paths):
+        try:
+            now = os.stat(path)
+        except OSError:
+            stamps[path] = None
+            continue
+        if max(now.st_mtime_ns, now.st_ctime_ns) > racy:
+            return None
+        if S_ISREG(now.st_mode) or S_ISDIR(now.st_mode):
+            stamps[path] = hash((now.st_size, now.st_mtime_ns, now.st_ctime_ns, now.st_ino))
+    return stamps
