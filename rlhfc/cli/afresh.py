@@ -9,6 +9,7 @@ from rlhfc.cli.prepare import prepare
 from rlhfc.cli.stages import check_stages
 from rlhfc.plan.describe import plan_document
 from rlhfc.plan.document import PlanDocument
+from rlhfc.plan.estimate import estimates
 from rlhfc.plan.planner import make_plan
 from rlhfc.plan.rendering import rendered
 from rlhfc.store.store import Store
@@ -26,6 +27,7 @@ def plan_afresh(arguments: argparse.Namespace) -> tuple[PlanDocument, dict[str, 
     warnings: list[str] = []
     store = Store.open(prepared.store, warnings.append)
     plan = make_plan(prepared.pipeline, store, prepared.world.libraries, arguments.force)
-    document = plan_document(plan, str(prepared.store), prepared.world.gpus, warnings)
+    known = estimates(plan, store)
+    document = plan_document(plan, str(prepared.store), prepared.world.gpus, known, warnings)
     named = [] if arguments.show is None else arguments.show or list(plan.stages)
     return document, {name: rendered(plan.pipeline.actions[name], plan.stages[name].key) for name in named}

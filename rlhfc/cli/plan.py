@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from rlhfc.cli.options import add_pipeline_options
@@ -61,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
         keep(str(arguments.store), asked, paths, document, began)
     for warning in document["warnings"]:
         print(f"warning: {warning}", file=sys.stderr)
-    print(_as_json(document, shown) if arguments.json else _as_text(document, shown))
+    print(_as_json(document, shown) if arguments.json else _as_text(document, shown, arguments.store))
     return CHANGES if arguments.detailed_exitcode and document["changes"] else 0
 
 
@@ -73,11 +75,21 @@ def _as_json(document: PlanDocument, shown: Rendered) -> str:
     return json.dumps({**document, "stages": stages}, indent=2, ensure_ascii=False)
 
 
-def _as_text(document: PlanDocument, shown: Rendered) -> str:
-    lines = plan_lines(document, datetime.now(UTC))
+def _as_text(document: PlanDocument, shown: Rendered, store: Path) -> str:
+    lines = plan_lines(document, datetime.now(UTC), _free(store))
     if shown:
         from rlhfc.plan.rendering import rendered_lines
 
         for name, what in shown.items():
             lines += ["", *rendered_lines(name, what)]
     return "\n".join(lines)
+
+
+def _free(store: Path) -> int | None:
+    """Bytes that are left where the store lies or will lie."""
+    there = next(folder for folder in (store.absolute(), *store.absolute().parents) if folder.exists())
+    try:
+        status = os.statvfs(there)
+    except OSError:
+        return None
+    return status.f_bavail * status.f_frsize

@@ -46,8 +46,44 @@ class ResultDocument(TypedDict):
     outputs: dict[str, str]
 
 
+class EstimateDocument(TypedDict):
+    """What a stage will take: wall seconds, seconds of all its GPUs together, bytes of its outputs.
+
+    Told from the newest result of the stage itself (``basis`` is ``stage``) or of another stage of
+    its kind; ``source`` is that stage, as ``pipeline/stage``.
+    """
+
+    seconds: float
+    gpu_seconds: float
+    size: int
+    basis: Literal["stage", "kind"]
+    source: str
+
+
+class TotalDocument(TypedDict):
+    """What several stages will take; ``unknown`` are those that the sums leave out.
+
+    ``seconds`` is the longest path through the graph, and so the least that the wall clock will show.
+    """
+
+    seconds: float
+    gpu_seconds: float
+    size: int
+    unknown: list[str]
+
+
+class EstimatesDocument(TypedDict):
+    """``certain``: the stages that run or resume; ``possible``: the undecided ones as well."""
+
+    certain: TotalDocument
+    possible: TotalDocument
+
+
 class StageDocument(TypedDict):
-    """The verdict on one stage; ``line`` is where it starts in the spec, ``key`` null while undecided."""
+    """The verdict on one stage; ``line`` is where it starts in the spec, ``key`` null while undecided.
+
+    ``estimate`` is null for a stage that does not run, and while nothing is known.
+    """
 
     stage: str
     kind: str
@@ -58,6 +94,7 @@ class StageDocument(TypedDict):
     differences: list[DifferenceDocument]
     resume: ResumeDocument | None
     result: ResultDocument | None
+    estimate: EstimateDocument | None
 
 
 class PlanDocument(TypedDict):
@@ -75,6 +112,7 @@ class PlanDocument(TypedDict):
     gpus: int
     changes: bool
     summary: dict[str, int]
+    estimate: EstimatesDocument
     hints: list[str]
     warnings: list[str]
     stages: list[StageDocument]

@@ -1,0 +1,173 @@
+"""What the stages that run will take, told from earlier results: wall time, GPU time, disk.
+
+The law: a stage takes as many GPU-seconds as it took last time, whatever the number of ranks, so its
+wall time is divided by the ranks of now; on the CPU, whose cores the ranks share, it is taken as it
+was. What was made on another device, or was never made, tells nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal, Protocol
+
+from rlhfc.compile.action import Action
+from rlhfc.plan.planner import Plan, StagePlan, Verdict
+from rlhfc.store.records import ActionResult, Made
+
+CERTAIN = frozenset({Verdict.RUN, Verdict.RESUME})
+POSSIBLE = CERTAIN | {Verdict.UNDECIDED}
+# Stages of other pipelines whose key documents are read to find one of the same kind.
+OTHERS = 100
+
+
+class History(Protocol):
+    """What an estimate asks of a store."""
+
+    def made(self) -> Sequence[Made]:
+        """Every result there has been, newest first."""
+
+    def record(self, key: str) -> ActionResult | None:
+        """What an action yielded, whether or not its files are still there."""
+
+    def key_document(self, key: str) -> Mapping[str, Any] | None:
+        """What was kept beside a key: ``document`` and ``recorded``."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What one stage will take.
+
+    Attributes:
+        seconds: wall time.
+        gpu_seconds: seconds of all GPUs together; 0 on the CPU.
+        size: bytes of its outputs.
+        basis: whose result it is told from: the ``stage``'s own, or another's of its ``kind``.
+        source: that stage, as ``pipeline/stage``.
+    """
+
+    seconds: float
+    gpu_seconds: float
+    size: int
+    basis: Literal["stage", "kind"]
+    source: str
+
+
+@dataclass(frozen=True)
+class Total:
+    """What several stages will take.
+
+    Attributes:
+        seconds: the longest path through the graph; the slots of a machine may make it longer.
+        gpu_seconds: of all stages together.
+        size: bytes of all outputs together.
+        unknown: stages without an estimate, which the sums leave out.
+    """
+
+    seconds: float
+    gpu_seconds: float
+    size: int
+    unknown: tuple[str, ...]
+
+
+def estimates(plan: Plan, history: History) -> dict[str, Estimate]:
+    """Estimate every stage that runs or may run, as far as there are earlier results."""
+    past = _Past(history)
+    found = {
+        name: past.estimate(plan.pipeline.actions[name], planned)
+        for name, planned in plan.stages.items()
+        if planned.verdict in POSSIBLE
+    }
+    return {name: estimate for name, estimate in found.items() if estimate is not None}
+
+
+def total(plan: Plan, known: Mapping[str, Estimate], verdicts: Collection[Verdict]) -> Total:
+    """Sum the stages of some verdicts up."""
+    counted = [name for name, planned in plan.stages.items() if planned.verdict in verdicts]
+    told = {name: known[name] for name in counted if name in known}
+    finished: dict[str, float] = {}
+    for name in plan.stages:
+        began = max((finished[upstream] for upstream in plan.pipeline.upstream(name)), default=0.0)
+        finished[name] = began + (told[name].seconds if name in told else 0.0)
+    return Total(
+        seconds=max(finished.values(), default=0.0),
+        gpu_seconds=sum(estimate.gpu_seconds for estimate in told.values()),
+        size=sum(estimate.size for estimate in told.values()),
+        unknown=tuple(name for name in counted if name not in told),
+    )
+
+
+@dataclass(frozen=True)
+class _Run:
+    """A result, and how it was made."""
+
+    made: Made
+    kind: str
+    device: str
+    ranks: int
+    result: ActionResult
+
+    def fits(self, action: Action) -> bool:
+        return (self.kind, self.device) == (action.kind.name, action.device)
+
+
+class _Past:
+    """Earlier results by stage and by kind; each is read when it is asked for."""
+
+    def __init__(self, history: History) -> None:
+        self._history = history
+
+    def estimate(self, action: Action, planned: StagePlan) -> Estimate | None:
+        own = self._by_stage.get((action.pipeline, action.stage), [])
+        run = self._first(self._runs(own), action)
+        basis: Literal["stage", "kind"] = "stage"
+        if run is None:
+            run, basis = self._first(self._others, action), "kind"
+        return _scaled(run, action, planned, basis) if run is not None else None
+
+    @cached_property
+    def _by_stage(self) -> dict[tuple[str, str], list[Made]]:
+        found: dict[tuple[str, str], list[Made]] = {}
+        for made in self._history.made():
+            found.setdefault((made.pipeline, made.stage), []).append(made)
+        return found
+
+    @cached_property
+    def _others(self) -> list[_Run]:
+        newest = [entries[0] for entries in self._by_stage.values()]
+        return list(self._runs(newest[:OTHERS]))
+
+    @staticmethod
+    def _first(runs: Iterator[_Run] | list[_Run], action: Action) -> _Run | None:
+        return next((run for run in runs if run.fits(action)), None)
+
+    def _runs(self, entries: list[Made]) -> Iterator[_Run]:
+        for made in entries:
+            result, kept = self._history.record(made.key), self._history.key_document(made.key)
+            if result is None or kept is None or "document" not in kept:
+                continue
+            device, ranks = _of(kept, "device"), _of(kept, "ranks")
+            if isinstance(ranks, int) and isinstance(device, str):
+                yield _Run(made, kept["document"]["kind"], device, ranks, result)
+
+
+def _of(kept: Mapping[str, Any], leaf: str) -> Any:
+    """A leaf that is recorded beside the key, or is part of it."""
+    recorded = kept.get("recorded", {}).get(f"params.{leaf}")
+    return recorded if recorded is not None else kept["document"]["config"]["params"].get(leaf)
+
+
+def _scaled(run: _Run, action: Action, planned: StagePlan, basis: Literal["stage", "kind"]) -> Estimate:
+    seconds = run.result.seconds
+    if planned.checkpoint is not None:
+        step, last = planned.checkpoint
+        seconds *= 1 - step / last if last else 1
+    gpu_seconds = seconds * run.ranks if action.device == "gpu" else 0.0
+    return Estimate(
+        seconds=gpu_seconds / action.params.ranks if gpu_seconds else seconds,
+        gpu_seconds=gpu_seconds,
+        size=run.result.size,
+        basis=basis,
+        source=f"{run.made.pipeline}/{run.made.stage}",
+    )
