@@ -6,12 +6,13 @@ import argparse
 from typing import Any
 
 from rlhfc.cli.prepare import prepare
-from rlhfc.cli.stages import check_stages
+from rlhfc.cli.stages import check_stages, selected_stages
 from rlhfc.plan.describe import plan_document
 from rlhfc.plan.document import PlanDocument
 from rlhfc.plan.estimate import estimates
 from rlhfc.plan.planner import make_plan
 from rlhfc.plan.rendering import rendered
+from rlhfc.plan.select import check_required, restricted, with_skipped
 from rlhfc.store.store import Store
 
 
@@ -22,11 +23,15 @@ def plan_afresh(arguments: argparse.Namespace) -> tuple[PlanDocument, dict[str, 
         UserError: the spec, an option, a source or the store is wrong.
     """
     prepared = prepare(arguments)
-    check_stages("--force", arguments.force, prepared.pipeline)
     check_stages("--show", arguments.show or [], prepared.pipeline)
+    selected = selected_stages(arguments, prepared)
     warnings: list[str] = []
     store = Store.open(prepared.store, warnings.append)
-    plan = make_plan(prepared.pipeline, store, prepared.world.libraries, arguments.force)
+    part = make_plan(
+        restricted(prepared.pipeline, selected), store, prepared.world.libraries, arguments.force
+    )
+    check_required(part, selected)
+    plan = with_skipped(part, prepared.pipeline)
     known = estimates(plan, store)
     document = plan_document(plan, str(prepared.store), prepared.world.gpus, known, warnings)
     named = [] if arguments.show is None else arguments.show or list(plan.stages)

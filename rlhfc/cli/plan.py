@@ -15,7 +15,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from rlhfc.cli.options import add_pipeline_options
 from rlhfc.observe import observed
 from rlhfc.plan.document import PlanDocument
 from rlhfc.plan.memo import keep, question, recall
@@ -24,24 +23,6 @@ from rlhfc.plan.text import plan_lines
 CHANGES = 2
 Rendered = dict[str, dict[str, Any]]
 FORM = ("json", "detailed_exitcode", "show", "command")  # how a plan is shown is no part of it
-
-
-def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the command's arguments."""
-    add_pipeline_options(parser)
-    parser.add_argument("--json", action="store_true", help="print the plan as JSON")
-    parser.add_argument(
-        "--detailed-exitcode", action="store_true", help="exit with 2 when there is something to do"
-    )
-    parser.add_argument(
-        "--show",
-        metavar="STAGE",
-        nargs="*",
-        help="print command, resolved config and DeepSpeed configs of these stages, or of all",
-    )
-    parser.add_argument(
-        "--force", metavar="STAGE", action="append", default=[], help="plan to run it anyway; may be repeated"
-    )
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -9,9 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rlhfc.cli.main import colourful
-from rlhfc.cli.options import add_pipeline_options
 from rlhfc.cli.prepare import prepare
-from rlhfc.cli.stages import check_stages
+from rlhfc.cli.stages import selected_stages
 from rlhfc.compile.action import Pipeline
 from rlhfc.compile.world import World
 from rlhfc.environment import read_environment
@@ -24,18 +23,6 @@ from rlhfc.run.summary import closing_lines, run_document, table_lines
 from rlhfc.store.store import Store
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the command's arguments."""
-    add_pipeline_options(parser)
-    parser.add_argument(
-        "--force", metavar="STAGE", action="append", default=[], help="run it anyway; may be repeated"
-    )
-    shown = parser.add_mutually_exclusive_group()
-    shown.add_argument("--quiet", action="store_true", help="show no progress")
-    shown.add_argument("-v", "--verbose", action="store_true", help="show the stages' logs as they grow")
-    parser.add_argument("--json", action="store_true", help="print the outcome as JSON")
-
-
 def run(arguments: argparse.Namespace) -> int:
     """Run the pipeline. The status is 0, 1 when a stage failed, 130 when interrupted.
 
@@ -43,10 +30,10 @@ def run(arguments: argparse.Namespace) -> int:
         UserError: the spec, an option, a source, the store or this machine does not fit.
     """
     prepared = prepare(arguments)
-    check_stages("--force", arguments.force, prepared.pipeline)
+    selected = selected_stages(arguments, prepared)
     pipeline, world = pin_sources(prepared.pipeline), prepared.world
     machine = this_machine_slots(world.gpus, read_environment().visible_gpus)
-    plan = check(pipeline, Store.open(prepared.store), world, machine, arguments.force)
+    plan = check(pipeline, selected, Store.open(prepared.store), world, machine, arguments.force)
     store = Store.create(prepared.store)  # nothing has been written before
     outcome = run_pipeline(plan, store, world, machine, _display(arguments), arguments.force)
     report = _report(pipeline, store, world)

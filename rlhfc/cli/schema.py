@@ -10,20 +10,6 @@ from rlhfc.errors import Diagnostic, UserError
 from rlhfc.spec.schema import FILE_NAME, schema_text
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the command's arguments."""
-    parser.add_argument(
-        "--output",
-        metavar="DIR",
-        type=Path,
-        default=Path("schemas"),
-        help="folder of the schema (default: schemas)",
-    )
-    parser.add_argument(
-        "--check", action="store_true", help="write nothing; exit with 1 when the file is stale"
-    )
-
-
 def run(arguments: argparse.Namespace) -> int:
     """Write the schema, or compare it with what is there.
 

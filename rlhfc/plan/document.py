@@ -82,13 +82,14 @@ class EstimatesDocument(TypedDict):
 class StageDocument(TypedDict):
     """The verdict on one stage; ``line`` is where it starts in the spec, ``key`` null while undecided.
 
-    ``estimate`` is null for a stage that does not run, and while nothing is known.
+    ``estimate`` is null for a stage that does not run, and while nothing is known. A skipped stage is
+    left out by ``--target``, ``--from`` or ``--until``; nothing else is said of it.
     """
 
     stage: str
     kind: str
     line: int
-    verdict: Literal["cached", "resume", "run", "undecided"]
+    verdict: Literal["cached", "resume", "run", "undecided", "skipped"]
     key: str | None
     reasons: list[ReasonDocument]
     differences: list[DifferenceDocument]

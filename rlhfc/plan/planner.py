@@ -38,6 +38,7 @@ class Verdict(StrEnum):
     RESUME = "resume"
     RUN = "run"
     UNDECIDED = "undecided"
+    SKIPPED = "skipped"
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ class Plan:
     @property
     def nothing_to_do(self) -> bool:
         """Whether a run would launch nothing."""
-        return self.count(Verdict.CACHED) == len(self.stages)
+        return self.count(Verdict.CACHED) + self.count(Verdict.SKIPPED) == len(self.stages)
 
 
 def make_plan(

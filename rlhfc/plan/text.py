@@ -14,8 +14,14 @@ ALIGNED = 60  # characters; where causes are longer, estimates stand ragged rath
 NEVER_RUN = "never_run"
 UPSTREAM_PENDING = "upstream_pending"
 UNKNOWN_HERE = ("source_unresolved", "library_missing")
-SYMBOLS = {"cached": "=", "resume": "↻", "undecided": "?"}
-VERDICTS = {"run": "to run", "resume": "to resume", "undecided": "undecided", "cached": "cached"}
+SYMBOLS = {"cached": "=", "resume": "↻", "undecided": "?", "skipped": "-"}
+VERDICTS = {
+    "run": "to run",
+    "resume": "to resume",
+    "undecided": "undecided",
+    "cached": "cached",
+    "skipped": "skipped",
+}
 
 
 def plan_lines(plan: PlanDocument, now: datetime, free: int | None = None) -> list[str]:
@@ -70,8 +76,9 @@ def explanation(stage: StageDocument, now: datetime) -> str:
 def summary(plan: PlanDocument) -> str:
     """How many stages have each verdict."""
     if not plan["changes"]:
-        count = len(plan["stages"])
-        return f"Nothing to do: {count} stage{'s' if count > 1 else ''} cached"
+        count, skipped = plan["summary"]["cached"], plan["summary"]["skipped"]
+        left_out = f", {skipped} skipped" if skipped else ""
+        return f"Nothing to do: {count} stage{'s' if count > 1 else ''} cached{left_out}"
     parts = {words: plan["summary"][verdict] for verdict, words in VERDICTS.items()}
     return "Plan: " + ", ".join(f"{count} {what}" for what, count in parts.items() if count)
 

@@ -15,6 +15,7 @@ from rlhfc.compile.reasons import PENDING, Reason
 from rlhfc.compile.world import World
 from rlhfc.plan.compare import changes_between
 from rlhfc.plan.planner import Plan, make_plan
+from rlhfc.plan.select import Selected, check_required, restricted
 from rlhfc.plan.words import sentences
 from rlhfc.run import preflight
 from rlhfc.run.board import Board
@@ -92,14 +93,20 @@ def run_pipeline(
 
 
 def check(
-    pipeline: Pipeline, store: Store, world: World, machine: Machine, forced: Collection[str] = ()
+    pipeline: Pipeline,
+    selected: Selected,
+    store: Store,
+    world: World,
+    machine: Machine,
+    forced: Collection[str] = (),
 ) -> Plan:
-    """Plan, and refuse what cannot be carried out; writes nothing.
+    """Plan what is selected, and refuse what cannot be carried out; writes nothing.
 
     Raises:
         UserError: something is known to fail.
     """
-    plan = make_plan(pipeline, store, world.libraries, forced)
+    plan = make_plan(restricted(pipeline, selected), store, world.libraries, forced)
+    check_required(plan, selected)
     preflight.check(plan, len(machine.devices), world.libraries)
     return plan
 

@@ -93,6 +93,21 @@ def test_forced_stage_runs_again(bench):
     assert ["b"] == ran(bench)
 
 
+def test_selection_runs_a_part(bench):
+    """What is left out is not launched; what `--from` leaves out must be there before anything starts."""
+    bench.write(**CHAIN)
+    with pytest.raises(UserError) as refused:
+        bench.run(start=("b",))
+    assert ["a is left out by `--from b`, and is not cached"] == [
+        found.message for found in refused.value.diagnostics
+    ]
+    assert [] == bench.trace()
+    assert {"a": "done"} == bench.states(target=("a",))
+    assert {"a": "cached", "b": "done"} == bench.states(start=("b",), until=("b",))
+    assert {"a": "cached", "b": "cached", "c": "done"} == bench.states(start=("c",))
+    assert ["a", "b", "c"] == ran(bench)
+
+
 def spans(bench) -> dict[str, tuple[float, float]]:
     """When each stage ran, on the monotonic clock."""
     at = {}

@@ -1,0 +1,127 @@
+"""Which stages a plan is about, when it is not about all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+import networkx
+
+from rlhfc.compile.action import Pipeline
+from rlhfc.errors import Diagnostic, Mark, UserError
+from rlhfc.plan.planner import Plan, StagePlan, Verdict
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What was asked for; where nothing was, every stage counts. Several conditions all hold.
+
+    Attributes:
+        target: these and everything upstream of them.
+        start: these and everything downstream of them.
+        until: everything but what is downstream of these.
+    """
+
+    target: tuple[str, ...] = ()
+    start: tuple[str, ...] = ()
+    until: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        options = {"--target": self.target, "--from": self.start, "--until": self.until}
+        return " ".join(f"{option} {name}" for option, names in options.items() for name in names)
+
+
+@dataclass(frozen=True)
+class Selected:
+    """What that comes to.
+
+    Attributes:
+        chosen: stages that may run.
+        required: stages upstream of these that ``--from`` leaves out: they must be cached.
+        asked: the selection.
+    """
+
+    chosen: frozenset[str]
+    required: frozenset[str]
+    asked: Selection
+
+
+def select(graph: networkx.DiGraph[str], asked: Selection) -> Selected:
+    """Choose stages.
+
+    Args:
+        graph: edges lead from a stage to those that read from it.
+        asked: names of stages in it.
+
+    Raises:
+        UserError: no stage is left.
+    """
+    chosen = set(graph)
+    if asked.target:
+        chosen &= set(asked.target) | _above(asked.target, graph)
+    if asked.start:
+        chosen &= set(asked.start) | _below(asked.start, graph)
+    chosen -= _below(asked.until, graph)
+    if not chosen:
+        raise UserError(Diagnostic(f"`{asked}` leaves no stage to run"))
+    return Selected(frozenset(chosen), frozenset(_above(chosen, graph) - chosen), asked)
+
+
+def restricted(pipeline: Pipeline, selected: Selected) -> Pipeline:
+    """The pipeline without the stages that are left out and that nothing chosen reads from."""
+    kept = selected.chosen | selected.required
+    return replace(
+        pipeline, actions={name: action for name, action in pipeline.actions.items() if name in kept}
+    )
+
+
+def check_required(plan: Plan, selected: Selected) -> None:
+    """Refuse a selection that leaves out what it needs.
+
+    Args:
+        plan: of the restricted pipeline.
+        selected: what it was restricted to.
+
+    Raises:
+        UserError: with a diagnostic for each stage that is required and not cached.
+    """
+    missing = list(_missing(plan, selected))
+    if missing:
+        raise UserError(missing)
+
+
+def with_skipped(plan: Plan, pipeline: Pipeline) -> Plan:
+    """The plan of a restricted pipeline as one of the whole: what was left out is skipped."""
+    stages = {
+        name: plan.stages.get(name)
+        or StagePlan(name, action.kind.name, Verdict.SKIPPED, key=None, line=action.line)
+        for name, action in pipeline.actions.items()
+    }
+    return Plan(pipeline, stages)
+
+
+def _missing(plan: Plan, selected: Selected) -> Iterator[Diagnostic]:
+    start = " ".join(f"--from {name}" for name in selected.asked.start)
+    for name, planned in plan.stages.items():
+        if name in selected.required and planned.result is None:
+            mark = Mark(plan.pipeline.spec, planned.line, 1)
+            message = f"{name} is left out by `{start}`, and is not cached"
+            yield Diagnostic(message, mark, f"make it first, with `--target {name}`, or leave out `--from`")
+
+
+def _below(names: Iterable[str], graph: networkx.DiGraph[str]) -> set[str]:
+    found: set[str] = set()
+    for name in names:
+        found |= networkx.descendants(graph, name)
+    return found
+
+
+def _above(names: Iterable[str], graph: networkx.DiGraph[str]) -> set[str]:
+    """Ancestors of all of them in one walk: a call of networkx for each of thousands would be quadratic."""
+    found: set[str] = set()
+    waiting = list(names)
+    while waiting:
+        fresh = set(graph.predecessors(waiting.pop())) - found
+        found |= fresh
+        waiting += fresh
+    return found
