@@ -6,13 +6,13 @@ import argparse
 from typing import Any
 
 from rlhfc.cli.prepare import prepare
+from rlhfc.cli.saved import write_saved
 from rlhfc.cli.stages import check_stages, selected_stages
 from rlhfc.plan.describe import plan_document
 from rlhfc.plan.document import PlanDocument
 from rlhfc.plan.estimate import estimates
-from rlhfc.plan.planner import make_plan
 from rlhfc.plan.rendering import rendered
-from rlhfc.plan.select import check_required, restricted, with_skipped
+from rlhfc.plan.select import plan_selected, with_skipped
 from rlhfc.store.store import Store
 
 
@@ -27,12 +27,12 @@ def plan_afresh(arguments: argparse.Namespace) -> tuple[PlanDocument, dict[str, 
     selected = selected_stages(arguments, prepared)
     warnings: list[str] = []
     store = Store.open(prepared.store, warnings.append)
-    part = make_plan(
-        restricted(prepared.pipeline, selected), store, prepared.world.libraries, arguments.force
-    )
-    check_required(part, selected)
+    libraries = prepared.world.libraries
+    part = plan_selected(prepared.pipeline, selected, store, libraries, arguments.force)
     plan = with_skipped(part, prepared.pipeline)
     known = estimates(plan, store)
     document = plan_document(plan, str(prepared.store), prepared.world.gpus, known, warnings)
+    if arguments.output is not None:
+        write_saved(arguments, document, part)
     named = [] if arguments.show is None else arguments.show or list(plan.stages)
     return document, {name: rendered(plan.pipeline.actions[name], plan.stages[name].key) for name in named}

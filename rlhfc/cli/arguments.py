@@ -41,11 +41,14 @@ def plan(parser: argparse.ArgumentParser) -> None:
         nargs="*",
         help="print command, resolved config and DeepSpeed configs of these stages, or of all",
     )
+    parser.add_argument(
+        "-o", "--output", metavar="FILE", type=Path, help="save the plan, for `rlhfc run FILE` to carry out"
+    )
 
 
 def run(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``rlhfc run``."""
-    add_pipeline_options(parser)
+    add_pipeline_options(parser, "the pipeline's YAML file, or a plan that was saved with `rlhfc plan -o`")
     add_selection_options(parser)
     shown = parser.add_mutually_exclusive_group()
     shown.add_argument("--quiet", action="store_true", help="show no progress")

@@ -8,9 +8,9 @@ from pathlib import Path
 DEFAULT_STORE = Path(".rlhfc")
 
 
-def add_pipeline_options(parser: argparse.ArgumentParser) -> None:
-    """Add the spec, ``--store``, ``--mirror`` and ``--set``."""
-    parser.add_argument("spec", metavar="SPEC", type=Path, help="the pipeline's YAML file")
+def add_pipeline_options(parser: argparse.ArgumentParser, spec: str = "the pipeline's YAML file") -> None:
+    """Add the spec (told as ``spec``), ``--store``, ``--mirror`` and ``--set``."""
+    parser.add_argument("spec", metavar="SPEC", type=Path, help=spec)
     parser.add_argument(
         "--store",
         metavar="FOLDER",

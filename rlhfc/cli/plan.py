@@ -22,7 +22,7 @@ from rlhfc.plan.text import plan_lines
 
 CHANGES = 2
 Rendered = dict[str, dict[str, Any]]
-FORM = ("json", "detailed_exitcode", "show", "command")  # how a plan is shown is no part of it
+FORM = ("json", "detailed_exitcode", "show", "output", "command")  # how a plan is shown is no part of it
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -33,7 +33,9 @@ def run(arguments: argparse.Namespace) -> int:
     """
     options = {name: value for name, value in vars(arguments).items() if name not in FORM}
     asked = question(options)
-    document = recall(str(arguments.store), asked) if arguments.show is None else None
+    document = None
+    if arguments.show is None and arguments.output is None:
+        document = recall(str(arguments.store), asked)
     shown: Rendered = {}
     if document is None:
         from rlhfc.cli.afresh import plan_afresh
@@ -45,6 +47,8 @@ def run(arguments: argparse.Namespace) -> int:
     for warning in document["warnings"]:
         print(f"warning: {warning}", file=sys.stderr)
     print(_as_json(document, shown) if arguments.json else _as_text(document, shown, arguments.store))
+    if arguments.output is not None:
+        print(f"saved: `rlhfc run {arguments.output}` carries it out while it holds", file=sys.stderr)
     return CHANGES if arguments.detailed_exitcode and document["changes"] else 0
 
 

@@ -10,10 +10,13 @@ from pathlib import Path
 
 from rlhfc.cli.main import colourful
 from rlhfc.cli.prepare import prepare
+from rlhfc.cli.saved import read_saved, take_options
 from rlhfc.cli.stages import selected_stages
 from rlhfc.compile.action import Pipeline
 from rlhfc.compile.world import World
 from rlhfc.environment import read_environment
+from rlhfc.plan.saved import check_fresh
+from rlhfc.plan.select import plan_selected
 from rlhfc.run.board import Board
 from rlhfc.run.display import Display, LogStreams, PlainDisplay, QuietDisplay
 from rlhfc.run.outcome import RunOutcome
@@ -29,8 +32,16 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         UserError: the spec, an option, a source, the store or this machine does not fit.
     """
+    named = arguments.spec
+    saved = read_saved(named)
+    if saved is not None:
+        take_options(arguments, saved)
     prepared = prepare(arguments)
     selected = selected_stages(arguments, prepared)
+    if saved is not None:
+        store, libraries = Store.open(prepared.store), prepared.world.libraries
+        again = plan_selected(prepared.pipeline, selected, store, libraries, arguments.force)
+        check_fresh(saved, again, str(named))
     pipeline, world = pin_sources(prepared.pipeline), prepared.world
     machine = this_machine_slots(world.gpus, read_environment().visible_gpus)
     plan = check(pipeline, selected, Store.open(prepared.store), world, machine, arguments.force)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Protocol
 
@@ -52,6 +52,8 @@ class StagePlan:
         checkpoint: step to resume from and last step, for a stage that resumes.
         differences: values that differ from the last result's without invalidating it.
         line: where the stage starts in the spec.
+        document: what the key is made of; parts that are missing are left out.
+        recorded: numeric and runtime values beside it.
     """
 
     stage: str
@@ -63,6 +65,8 @@ class StagePlan:
     checkpoint: tuple[int, int] | None = None
     differences: tuple[Difference, ...] = ()
     line: int = 1
+    document: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    recorded: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)
@@ -140,6 +144,8 @@ def _decide(action: Action, known: KeyDocument | Undecided, store: StoreReader, 
         key=known.key if isinstance(known, KeyDocument) else None,
         differences=past.differences(known.recorded),
         line=action.line,
+        document=known.document if isinstance(known, KeyDocument) else known.partial,
+        recorded=known.recorded,
     )
     if forced:
         missing = known.reasons if isinstance(known, Undecided) else ()

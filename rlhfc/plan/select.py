@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import networkx
 
 from rlhfc.compile.action import Pipeline
+from rlhfc.compile.world import Libraries
 from rlhfc.errors import Diagnostic, Mark, UserError
-from rlhfc.plan.planner import Plan, StagePlan, Verdict
+from rlhfc.plan.planner import Plan, StagePlan, StoreReader, Verdict, make_plan
 
 
 @dataclass(frozen=True)
@@ -75,19 +76,23 @@ def restricted(pipeline: Pipeline, selected: Selected) -> Pipeline:
     )
 
 
-def check_required(plan: Plan, selected: Selected) -> None:
-    """Refuse a selection that leaves out what it needs.
-
-    Args:
-        plan: of the restricted pipeline.
-        selected: what it was restricted to.
+def plan_selected(
+    pipeline: Pipeline,
+    selected: Selected,
+    store: StoreReader,
+    libraries: Libraries,
+    forced: Collection[str] = (),
+) -> Plan:
+    """Plan what is selected; see :func:`rlhfc.plan.planner.make_plan`.
 
     Raises:
         UserError: with a diagnostic for each stage that is required and not cached.
     """
+    plan = make_plan(restricted(pipeline, selected), store, libraries, forced)
     missing = list(_missing(plan, selected))
     if missing:
         raise UserError(missing)
+    return plan
 
 
 def with_skipped(plan: Plan, pipeline: Pipeline) -> Plan:

@@ -14,8 +14,8 @@ from rlhfc.compile.action import Pipeline
 from rlhfc.compile.reasons import PENDING, Reason
 from rlhfc.compile.world import World
 from rlhfc.plan.compare import changes_between
-from rlhfc.plan.planner import Plan, make_plan
-from rlhfc.plan.select import Selected, check_required, restricted
+from rlhfc.plan.planner import Plan
+from rlhfc.plan.select import Selected, plan_selected
 from rlhfc.plan.words import sentences
 from rlhfc.run import preflight
 from rlhfc.run.board import Board
@@ -105,8 +105,7 @@ def check(
     Raises:
         UserError: something is known to fail.
     """
-    plan = make_plan(restricted(pipeline, selected), store, world.libraries, forced)
-    check_required(plan, selected)
+    plan = plan_selected(pipeline, selected, store, world.libraries, forced)
     preflight.check(plan, len(machine.devices), world.libraries)
     return plan
 

@@ -13,8 +13,8 @@ from toy import Toy
 from rlhfc.cli.main import main
 from rlhfc.errors import UserError
 from rlhfc.plan.describe import plan_document
-from rlhfc.plan.planner import Plan, make_plan
-from rlhfc.plan.select import Selected, Selection, check_required, restricted, select, with_skipped
+from rlhfc.plan.planner import Plan
+from rlhfc.plan.select import Selected, Selection, plan_selected, select, with_skipped
 from rlhfc.plan.text import plan_lines
 
 # data → sft → ppo → score, data → reward → ppo, reward → card
@@ -62,9 +62,7 @@ def part(toy: Toy, asked: Selection) -> Plan:
     """Plan a part of the toy pipeline as `rlhfc plan` does."""
     graph: networkx.DiGraph[str] = networkx.DiGraph([("split", "fit"), ("fit", "score")])
     pipeline, selected = toy.pipeline(), select(graph, asked)
-    plan = make_plan(restricted(pipeline, selected), toy.store, toy.installed.get)
-    check_required(plan, selected)
-    return with_skipped(plan, pipeline)
+    return with_skipped(plan_selected(pipeline, selected, toy.store, toy.installed.get), pipeline)
 
 
 def test_the_text(toy: Toy) -> None:

@@ -9,6 +9,7 @@ import pytest
 import yaml
 from workshop import KINDS
 
+from rlhfc.cli.main import main
 from rlhfc.errors import UserError
 from rlhfc.run.attempt import attempts
 from rlhfc.run.summary import closing_lines, run_document, table_lines
@@ -338,3 +339,17 @@ def test_source_without_commit_is_told_before_anything_starts(bench, monkeypatch
     with pytest.raises(UserError, match="newest commit of `owner/name` is not known here"):
         bench.run()
     assert [] == bench.trace()
+
+
+def test_saved_plan_is_carried_out_and_continued(bench, monkeypatch):
+    """What was saved is what runs, and the same command once more finds it done."""
+    monkeypatch.setenv("TOY_TRACE", str(bench.trace_file))
+    monkeypatch.chdir(bench.folder)
+    bench.write(**CHAIN)
+    assert 0 == main(["plan", "toys.yaml", "--store", "store", "--until", "b", "-o", "part.plan"])
+    assert 0 == main(["run", "part.plan"])
+    assert ["a", "b"] == ran(bench)
+    assert 0 == main(["run", "part.plan"])
+    bench.write(**{**CHAIN, "b": {"value": 7, "left": "a.thing"}})
+    assert 1 == main(["run", "part.plan"])
+    assert [] == ran(bench)
