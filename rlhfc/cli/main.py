@@ -37,7 +37,7 @@ COMMANDS = {
     "run": Command("rlhfc.cli.run", "run what is not done yet", arguments.run),
     "show": Command("rlhfc.cli.show", "show the stages, attempts and results of a pipeline", arguments.show),
     "report": Command("rlhfc.cli.report", "write the HTML report of a pipeline", arguments.report),
-    "schema": Command("rlhfc.cli.schema", "write the JSON Schema of a spec, for editors", arguments.schema),
+    "schema": Command("rlhfc.cli.schema", "write the JSON Schemas of a spec and of a plan", arguments.schema),
 }
 
 

@@ -7,13 +7,13 @@ is shown without loading the compiler.
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict
 
 FORMAT_VERSION = "1.0"
 
 
 class ReasonDocument(TypedDict):
-    """One cause; ``text`` is it in words. Codes are those of :class:`rlhfc.compile.reasons.ReasonCode`."""
+    """One cause, of a closed set of codes; ``text`` is it in words."""
 
     code: str
     path: str
@@ -83,7 +83,8 @@ class StageDocument(TypedDict):
     """The verdict on one stage; ``line`` is where it starts in the spec, ``key`` null while undecided.
 
     ``estimate`` is null for a stage that does not run, and while nothing is known. A skipped stage is
-    left out by ``--target``, ``--from`` or ``--until``; nothing else is said of it.
+    left out by ``--target``, ``--from`` or ``--until``; nothing else is said of it. ``rendered`` is what
+    ``--show`` asks for: ``argv``, ``environment``, ``config``.
     """
 
     stage: str
@@ -96,6 +97,7 @@ class StageDocument(TypedDict):
     resume: ResumeDocument | None
     result: ResultDocument | None
     estimate: EstimateDocument | None
+    rendered: NotRequired[dict[str, Any]]
 
 
 class PlanDocument(TypedDict):

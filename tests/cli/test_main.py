@@ -44,7 +44,7 @@ commands:
     run       run what is not done yet
     show      show the stages, attempts and results of a pipeline
     report    write the HTML report of a pipeline
-    schema    write the JSON Schema of a spec, for editors
+    schema    write the JSON Schemas of a spec and of a plan
 """
 
 
@@ -265,8 +265,8 @@ def test_init_data_has_distinct_questions_and_answers():
 
 
 def test_schema_is_written_and_checked(tmp_path, capsys):
-    """`schema` writes the file; `--check` accepts it, refuses a stale one, and writes nothing."""
-    target = tmp_path / "out" / "pipeline.schema.json"
+    """`schema` writes the files; `--check` accepts them, refuses a stale one, and writes nothing."""
+    target = tmp_path / "out" / "plan.schema.json"
     assert 1 == main(["schema", "--check", "--output", str(target.parent)])
     assert not target.exists()
     assert 0 == main(["schema", "--output", str(target.parent)])
@@ -274,6 +274,6 @@ def test_schema_is_written_and_checked(tmp_path, capsys):
     target.write_text("{}\n", encoding="utf-8")
     capsys.readouterr()
     assert 1 == main(["schema", "--check", "--output", str(target.parent)])
-    expected = f"error: `{target}` is not what the stage kinds say\n"
+    expected = f"error: `{target}` is not what the code says\n"
     expected += f"hint: run `rlhfc schema --output {target.parent}`\n"
     assert (expected, "{}\n") == (capsys.readouterr().err, target.read_text(encoding="utf-8"))
