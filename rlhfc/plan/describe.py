@@ -41,8 +41,8 @@ def plan_document(
         "changes": not plan.nothing_to_do,
         "summary": {str(verdict): plan.count(verdict) for verdict in Verdict},
         "estimate": {
-            "certain": _total(total(plan, known, CERTAIN)),
-            "possible": _total(total(plan, known, POSSIBLE)),
+            "certain": _total(total(plan, known, CERTAIN, gpus)),
+            "possible": _total(total(plan, known, POSSIBLE, gpus)),
         },
         "hints": list(_hints(plan)),
         "warnings": list(warnings),

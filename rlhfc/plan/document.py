@@ -63,7 +63,8 @@ class EstimateDocument(TypedDict):
 class TotalDocument(TypedDict):
     """What several stages will take; ``unknown`` are those that the sums leave out.
 
-    ``seconds`` is the longest path through the graph, and so the least that the wall clock will show.
+    ``seconds`` is the least that the wall clock will show: the longest path through the graph, and all
+    GPU-seconds shared by the GPUs there are.
     """
 
     seconds: float

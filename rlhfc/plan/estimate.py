@@ -59,7 +59,8 @@ class Total:
     """What several stages will take.
 
     Attributes:
-        seconds: the longest path through the graph; the slots of a machine may make it longer.
+        seconds: the least that it will take: the longest path through the graph, and all GPU-seconds
+            shared by the GPUs there are.
         gpu_seconds: of all stages together.
         size: bytes of all outputs together.
         unknown: stages without an estimate, which the sums leave out.
@@ -82,17 +83,28 @@ def estimates(plan: Plan, history: History) -> dict[str, Estimate]:
     return {name: estimate for name, estimate in found.items() if estimate is not None}
 
 
-def total(plan: Plan, known: Mapping[str, Estimate], verdicts: Collection[Verdict]) -> Total:
-    """Sum the stages of some verdicts up."""
+def total(plan: Plan, known: Mapping[str, Estimate], verdicts: Collection[Verdict], gpus: int) -> Total:
+    """Sum the stages of some verdicts up.
+
+    Args:
+        plan: the verdicts.
+        known: estimates by stage.
+        verdicts: which to count.
+        gpus: those that may be used here; where they are too few for a stage, the plan is for another
+            machine and they say nothing.
+    """
     counted = [name for name, planned in plan.stages.items() if planned.verdict in verdicts]
     told = {name: known[name] for name in counted if name in known}
     finished: dict[str, float] = {}
     for name in plan.stages:
         began = max((finished[upstream] for upstream in plan.pipeline.upstream(name)), default=0.0)
         finished[name] = began + (told[name].seconds if name in told else 0.0)
+    gpu_seconds = sum(estimate.gpu_seconds for estimate in told.values())
+    widest = max((plan.pipeline.actions[name].params.ranks for name in told), default=0)
+    shared = gpu_seconds / gpus if 0 < widest <= gpus else 0.0
     return Total(
-        seconds=max(finished.values(), default=0.0),
-        gpu_seconds=sum(estimate.gpu_seconds for estimate in told.values()),
+        seconds=max(shared, *finished.values()),
+        gpu_seconds=gpu_seconds,
         size=sum(estimate.size for estimate in told.values()),
         unknown=tuple(name for name in counted if name not in told),
     )

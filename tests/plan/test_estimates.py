@@ -140,6 +140,20 @@ def test_the_longest_path(toy: Toy) -> None:
     assert 4 * 13_500_000 == toy.document()["estimate"]["certain"]["size"]
 
 
+@pytest.mark.parametrize(("gpus", "hours"), [(0, 2.0), (4, 2.0), (8, 6.0), (16, 3.0), (32, 2.0)])
+def test_gpus_are_shared(gpus: int, hours: float, toy: Toy) -> None:
+    """Three stages side by side take no less than their GPU-hours over the GPUs; too few say nothing."""
+    for stage in ("left", "right"):
+        toy.actions[stage] = replace(toy.actions["split"], stage=stage)
+        toy.edit(stage, seed=len(stage))
+    on_gpus(toy, {"split": 8, "left": 8, "right": 8})
+    toy.run()
+    for stage in ("split", "left", "right"):
+        took(toy, stage, seconds=2 * HOURS)
+        toy.edit(stage, rate=0.9)
+    assert hours * HOURS == toy.document(gpus=gpus)["estimate"]["certain"]["seconds"]
+
+
 def test_the_newest_result_counts(toy: Toy) -> None:
     """Of two results of a stage the newer one tells."""
     toy.run()

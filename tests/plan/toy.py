@@ -105,10 +105,10 @@ class Toy:
         """Plan it."""
         return make_plan(self.pipeline(), self.store, self.installed.get, forced)
 
-    def document(self, *forced: str) -> PlanDocument:
+    def document(self, *forced: str, gpus: int = 0) -> PlanDocument:
         """Plan it, estimate what runs, and describe that."""
         plan = self.plan(*forced)
-        return plan_document(plan, ".rlhfc", 0, estimates(plan, self.store))
+        return plan_document(plan, ".rlhfc", gpus, estimates(plan, self.store))
 
     def run(self, made: str = "1") -> None:
         """Act as a run that does what the plan says; every output holds ``made``, under its stage's name."""
