@@ -84,3 +84,8 @@ def schema(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--check", action="store_true", help="write nothing; exit with 1 when a file is stale"
     )
+
+
+def completion(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``rlhfc completion``."""
+    parser.add_argument("shell", metavar="SHELL", choices=("bash", "zsh", "fish"), help="bash, zsh or fish")

@@ -38,6 +38,7 @@ COMMANDS = {
     "show": Command("rlhfc.cli.show", "show the stages, attempts and results of a pipeline", arguments.show),
     "report": Command("rlhfc.cli.report", "write the HTML report of a pipeline", arguments.report),
     "schema": Command("rlhfc.cli.schema", "write the JSON Schemas of a spec and of a plan", arguments.schema),
+    "completion": Command("rlhfc.cli.completion", "print a shell's completion script", arguments.completion),
 }
 
 
@@ -89,6 +90,9 @@ def colourful(stream: TextIO) -> bool:
 
 
 def _dispatch(argv: list[str]) -> int:
+    if argv[:1] == ["complete"]:  # asked by shells, so it is not listed, and any words may follow
+        print("\n".join(importlib.import_module("rlhfc.cli.complete").candidates(argv[1:])))
+        return 0
     named = next((argument for argument in argv if not argument.startswith("-")), None)
     if named is not None and named not in COMMANDS:
         message = f"there is no command `{named}`"

@@ -45,6 +45,8 @@ commands:
     show      show the stages, attempts and results of a pipeline
     report    write the HTML report of a pipeline
     schema    write the JSON Schemas of a spec and of a plan
+    completion
+              print a shell's completion script
 """
 
 
@@ -124,7 +126,7 @@ def test_version_is_told():
 MISTAKES = {
     ("pln",): "error: there is no command `pln`\nhint: did you mean `plan`?\n",
     ("frobnicate",): "error: there is no command `frobnicate`\n"
-    "hint: commands: `init`, `plan`, `run`, `show`, `report`, `schema`\n",
+    "hint: commands: `init`, `plan`, `run`, `show`, `report`, `schema`, `completion`\n",
     ("--verbos",): "error: unrecognized arguments: --verbos\nhint: see `rlhfc --help`\n",
     ("schema", "--chek"): "error: unrecognized arguments: --chek\nhint: see `rlhfc --help`\n",
     (
