@@ -13,6 +13,7 @@ from rlhfc.plan.document import PlanDocument
 from rlhfc.plan.estimate import estimates
 from rlhfc.plan.rendering import rendered
 from rlhfc.plan.select import plan_selected, with_skipped
+from rlhfc.run.attempt import seconds_so_far
 from rlhfc.store.store import Store
 
 
@@ -30,7 +31,7 @@ def plan_afresh(arguments: argparse.Namespace) -> tuple[PlanDocument, dict[str, 
     libraries = prepared.world.libraries
     part = plan_selected(prepared.pipeline, selected, store, libraries, arguments.force)
     plan = with_skipped(part, prepared.pipeline)
-    known = estimates(plan, store)
+    known = estimates(plan, store, lambda stage, key: seconds_so_far(store.work(stage, key)))
     document = plan_document(plan, str(prepared.store), prepared.world.gpus, known, warnings)
     if arguments.output is not None:
         write_saved(arguments, document, part)

@@ -49,14 +49,15 @@ class ResultDocument(TypedDict):
 class EstimateDocument(TypedDict):
     """What a stage will take: wall seconds, seconds of all its GPUs together, bytes of its outputs.
 
-    Told from the newest result of the stage itself (``basis`` is ``stage``) or of another stage of
-    its kind; ``source`` is that stage, as ``pipeline/stage``.
+    Told from its attempts so far (``basis`` is ``attempts``), from the newest result of the stage, or
+    from one of another stage of its kind; ``source`` is that stage, as ``pipeline/stage``. ``size`` is
+    null when no result tells.
     """
 
     seconds: float
     gpu_seconds: float
-    size: int
-    basis: Literal["stage", "kind"]
+    size: int | None
+    basis: Literal["attempts", "stage", "kind"]
     source: str
 
 

@@ -2,13 +2,14 @@
 
 The law: a stage takes as many GPU-seconds as it took last time, whatever the number of ranks, so its
 wall time is divided by the ranks of now; on the CPU, whose cores the ranks share, it is taken as it
-was. What was made on another device, or was never made, tells nothing.
+was. What was made on another device, or was never made, tells nothing. A stage that resumes takes for
+each step that is left what its attempts took for each that is done.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal, Protocol
 
@@ -35,6 +36,11 @@ class History(Protocol):
         """What was kept beside a key: ``document`` and ``recorded``."""
 
 
+Basis = Literal["attempts", "stage", "kind"]
+Spent = Callable[[str, str], float]
+"""Stage and key to the wall seconds that the attempts of a running action have taken so far."""
+
+
 @dataclass(frozen=True)
 class Estimate:
     """What one stage will take.
@@ -42,15 +48,16 @@ class Estimate:
     Attributes:
         seconds: wall time.
         gpu_seconds: seconds of all GPUs together; 0 on the CPU.
-        size: bytes of its outputs.
-        basis: whose result it is told from: the ``stage``'s own, or another's of its ``kind``.
+        size: bytes of its outputs, or None when no result tells.
+        basis: what it is told from: its own ``attempts`` so far, a result of the ``stage``, or one of
+            another stage of its ``kind``.
         source: that stage, as ``pipeline/stage``.
     """
 
     seconds: float
     gpu_seconds: float
-    size: int
-    basis: Literal["stage", "kind"]
+    size: int | None
+    basis: Basis
     source: str
 
 
@@ -72,9 +79,9 @@ class Total:
     unknown: tuple[str, ...]
 
 
-def estimates(plan: Plan, history: History) -> dict[str, Estimate]:
+def estimates(plan: Plan, history: History, spent: Spent) -> dict[str, Estimate]:
     """Estimate every stage that runs or may run, as far as there are earlier results."""
-    past = _Past(history)
+    past = _Past(history, spent)
     found = {
         name: past.estimate(plan.pipeline.actions[name], planned)
         for name, planned in plan.stages.items()
@@ -106,20 +113,21 @@ def total(plan: Plan, known: Mapping[str, Estimate], verdicts: Collection[Verdic
     return Total(
         seconds=max(shared, *finished.values()),
         gpu_seconds=gpu_seconds,
-        size=sum(estimate.size for estimate in told.values()),
+        size=sum(estimate.size or 0 for estimate in told.values()),
         unknown=tuple(name for name in counted if name not in told),
     )
 
 
 @dataclass(frozen=True)
 class _Run:
-    """A result, and how it was made."""
+    """What a stage took, and how it was run."""
 
     made: Made
     kind: str
     device: str
     ranks: int
-    result: ActionResult
+    seconds: float
+    size: int | None
 
     def fits(self, action: Action) -> bool:
         return (self.kind, self.device) == (action.kind.name, action.device)
@@ -128,15 +136,18 @@ class _Run:
 class _Past:
     """Earlier results by stage and by kind; each is read when it is asked for."""
 
-    def __init__(self, history: History) -> None:
-        self._history = history
+    def __init__(self, history: History, spent: Spent) -> None:
+        self._history, self._spent = history, spent
 
     def estimate(self, action: Action, planned: StagePlan) -> Estimate | None:
         own = self._by_stage.get((action.pipeline, action.stage), [])
-        run = self._first(self._runs(own), action)
-        basis: Literal["stage", "kind"] = "stage"
+        run = self._first(self._results(own), action)
+        basis: Basis = "stage"
         if run is None:
             run, basis = self._first(self._others, action), "kind"
+        begun = self._begun(action, planned)
+        if begun is not None and begun.fits(action):
+            run, basis = replace(begun, size=run.size if run else None), "attempts"
         return _scaled(run, action, planned, basis) if run is not None else None
 
     @cached_property
@@ -149,20 +160,37 @@ class _Past:
     @cached_property
     def _others(self) -> list[_Run]:
         newest = [entries[0] for entries in self._by_stage.values()]
-        return list(self._runs(newest[:OTHERS]))
+        return list(self._results(newest[:OTHERS]))
 
     @staticmethod
     def _first(runs: Iterator[_Run] | list[_Run], action: Action) -> _Run | None:
         return next((run for run in runs if run.fits(action)), None)
 
-    def _runs(self, entries: list[Made]) -> Iterator[_Run]:
+    def _results(self, entries: list[Made]) -> Iterator[_Run]:
         for made in entries:
-            result, kept = self._history.record(made.key), self._history.key_document(made.key)
-            if result is None or kept is None or "document" not in kept:
-                continue
-            device, ranks = _of(kept, "device"), _of(kept, "ranks")
-            if isinstance(ranks, int) and isinstance(device, str):
-                yield _Run(made, kept["document"]["kind"], device, ranks, result)
+            result = self._history.record(made.key)
+            run = self._run(made, result.seconds, result.size) if result is not None else None
+            if run is not None:
+                yield run
+
+    def _begun(self, action: Action, planned: StagePlan) -> _Run | None:
+        """The running action as if it had gone on to its end as quickly as it came to its checkpoint."""
+        if planned.key is None or planned.checkpoint is None:
+            return None
+        step, last = planned.checkpoint
+        seconds = self._spent(action.stage, planned.key)
+        if step == 0 or seconds == 0:
+            return None
+        return self._run(Made(action.pipeline, action.stage, planned.key), seconds * last / step, None)
+
+    def _run(self, made: Made, seconds: float, size: int | None) -> _Run | None:
+        kept = self._history.key_document(made.key)
+        if kept is None or "document" not in kept:
+            return None
+        device, ranks = _of(kept, "device"), _of(kept, "ranks")
+        if not isinstance(device, str) or not isinstance(ranks, int):
+            return None
+        return _Run(made, kept["document"]["kind"], device, ranks, seconds, size)
 
 
 def _of(kept: Mapping[str, Any], leaf: str) -> Any:
@@ -171,8 +199,8 @@ def _of(kept: Mapping[str, Any], leaf: str) -> Any:
     return recorded if recorded is not None else kept["document"]["config"]["params"].get(leaf)
 
 
-def _scaled(run: _Run, action: Action, planned: StagePlan, basis: Literal["stage", "kind"]) -> Estimate:
-    seconds = run.result.seconds
+def _scaled(run: _Run, action: Action, planned: StagePlan, basis: Basis) -> Estimate:
+    seconds = run.seconds
     if planned.checkpoint is not None:
         step, last = planned.checkpoint
         seconds *= 1 - step / last if last else 1
@@ -180,7 +208,7 @@ def _scaled(run: _Run, action: Action, planned: StagePlan, basis: Literal["stage
     return Estimate(
         seconds=gpu_seconds / action.params.ranks if gpu_seconds else seconds,
         gpu_seconds=gpu_seconds,
-        size=run.result.size,
+        size=run.size,
         basis=basis,
         source=f"{run.made.pipeline}/{run.made.stage}",
     )

@@ -97,7 +97,7 @@ def _totals(plan: PlanDocument, free: int | None) -> Iterator[str]:
     if not any(stage["estimate"] for stage in plan["stages"]):
         return
     certain, possible = plan["estimate"]["certain"], plan["estimate"]["possible"]
-    if certain["size"] or certain["unknown"]:
+    if certain["seconds"] or certain["unknown"]:
         yield f"Estimate: {_sum(certain, free)}"
     if possible != certain:
         yield f"With what is undecided: {_sum(possible, free)}"
@@ -109,7 +109,8 @@ def _sum(total: TotalDocument, free: int | None) -> str:
         return unknown[0]
     wall, *gpus = _spent(total)
     left = "" if free is None else f" ({'! ' if free < total['size'] else ''}{quantities.size(free)} free)"
-    parts = [f"at least {wall} wall", *gpus, f"+{quantities.size(total['size'])}{left}"]
+    disk = [f"+{quantities.size(total['size'])}{left}"] if total["size"] else []
+    parts = [f"at least {wall} wall", *gpus, *disk]
     return "; ".join([" · ".join(parts), *unknown])
 
 

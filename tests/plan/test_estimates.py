@@ -128,6 +128,24 @@ def test_before_anything_has_run(toy: Toy) -> None:
     assert ["split", "fit", "score"] == toy.document()["estimate"]["certain"]["unknown"]
 
 
+def test_what_is_left_of_a_first_run(toy: Toy) -> None:
+    """A stage that was interrupted before it ever ended is told from its own attempts."""
+    on_gpus(toy, {"fit": 4})
+    toy.run()
+    key = toy.store.last.pop("toy/fit")
+    toy.store.results.pop(key)
+    toy.store.checkpoints[key], toy.store.spent[key] = (120, 200), 6 * HOURS
+    on_gpus(toy, {"fit": 8})
+    assert {
+        "seconds": 2 * HOURS,
+        "gpu_seconds": 16 * HOURS,
+        "size": None,
+        "basis": "attempts",
+        "source": "toy/fit",
+    } == stages(toy.document())["fit"]["estimate"]
+    assert "Estimate: at least 2 h wall · 16 GPU-h" == lines(toy.document())[-2]
+
+
 def test_the_longest_path(toy: Toy) -> None:
     """Stages that do not wait for each other run side by side: the sum of time is the longest path."""
     toy.actions["side"] = replace(toy.actions["score"], stage="side")

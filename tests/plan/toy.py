@@ -52,6 +52,7 @@ class FakeStore:
     kept: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     last: dict[str, str] = field(default_factory=dict)
     checkpoints: dict[str, tuple[int, int]] = field(default_factory=dict)
+    spent: dict[str, float] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
 
     def lookup(self, key: str) -> ActionResult | None:
@@ -108,7 +109,8 @@ class Toy:
     def document(self, *forced: str, gpus: int = 0) -> PlanDocument:
         """Plan it, estimate what runs, and describe that."""
         plan = self.plan(*forced)
-        return plan_document(plan, ".rlhfc", gpus, estimates(plan, self.store))
+        known = estimates(plan, self.store, lambda stage, key: self.store.spent.get(key, 0.0))
+        return plan_document(plan, ".rlhfc", gpus, known)
 
     def run(self, made: str = "1") -> None:
         """Act as a run that does what the plan says; every output holds ``made``, under its stage's name."""
