@@ -30,7 +30,7 @@ def write_saved(arguments: argparse.Namespace, document: PlanDocument, part: Pla
         UserError: something else is there already, or the file cannot be written.
     """
     path: Path = arguments.output
-    if path.exists() and not _holds_plan(path):
+    if path.exists() and not holds_plan(path):
         raise UserError(
             Diagnostic(f"`{path}` is there, and is no saved plan", hint="name another file with `-o`")
         )
@@ -48,7 +48,7 @@ def read_saved(path: Path) -> SavedPlan | None:
     Raises:
         UserError: it is a saved plan, and damaged or of another format.
     """
-    return decode(path.read_bytes(), str(path)) if _holds_plan(path) else None
+    return decode(path.read_bytes(), str(path)) if holds_plan(path) else None
 
 
 def take_options(arguments: argparse.Namespace, saved: SavedPlan) -> None:
@@ -67,7 +67,8 @@ def take_options(arguments: argparse.Namespace, saved: SavedPlan) -> None:
         raise UserError(wrong)
 
 
-def _holds_plan(path: Path) -> bool:
+def holds_plan(path: Path) -> bool:
+    """Whether a file is a saved plan, by what it begins with."""
     try:
         with path.open("rb") as stream:
             return is_saved(stream.read(START))

@@ -163,6 +163,17 @@ def test_the_file(spec: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert ["first"] == list(written["stages"])
 
 
+def test_a_saved_plan_is_no_spec(spec: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Commands that want a spec say what they were given."""
+    main(["plan", "toy.yaml", "-o", "p.plan"])
+    capsys.readouterr()
+    assert 1 == main(["plan", "p.plan"])
+    assert (
+        "error: `p.plan` is a saved plan, and no spec\n"
+        "hint: carry it out with `rlhfc run p.plan`, or name the spec that it was made from\n"
+    ) == capsys.readouterr().err
+
+
 def test_nothing_else_is_overwritten(spec: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A file that is no saved plan stays as it is, the spec first of all."""
     assert 1 == main(["plan", "toy.yaml", "-o", "toy.yaml"])
