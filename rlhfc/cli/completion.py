@@ -52,7 +52,7 @@ FISH = r"""# fish completion for rlhfc: rlhfc completion fish > ~/.config/fish/c
 function __rlhfc_complete
     set -l current (commandline -ct)
     set -l words (commandline -opc) "$current"
-    set -l found ($words[1] complete $words[2..-1] 2> /dev/null)
+    set -l found (command $words[1] complete $words[2..-1] 2> /dev/null)
     if test "$found[1]" = ":files"
         __fish_complete_path "$current"
     else

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import networkx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from toy import Toy
 
 from rlhfc.cli.main import main
@@ -49,6 +51,39 @@ NOW = datetime(2026, 3, 4, 11, tzinfo=UTC)
 def test_what_is_chosen(asked: Selection, chosen: set[str], required: set[str]) -> None:
     """Stages that may run, and those that must be there; several options narrow down together."""
     assert Selected(frozenset(chosen), frozenset(required), asked) == select(GRAPH, asked)
+
+
+@st.composite
+def selections(draw: st.DrawFn) -> tuple[networkx.DiGraph[str], Selection]:
+    """A graph of up to eight stages, and options that name some of them."""
+    names = [f"s{index}" for index in range(draw(st.integers(1, 8)))]
+    pairs = [(left, right) for place, left in enumerate(names) for right in names[place + 1 :]]
+    graph: networkx.DiGraph[str] = networkx.DiGraph()
+    graph.add_nodes_from(names)
+    graph.add_edges_from(draw(st.lists(st.sampled_from(pairs), unique=True)) if pairs else [])
+    some = st.lists(st.sampled_from(names), max_size=2, unique=True).map(tuple)
+    return graph, Selection(draw(some), draw(some), draw(some))
+
+
+@given(selections())
+def test_any_selection(asked: tuple[networkx.DiGraph[str], Selection]) -> None:
+    """What is kept can be planned alone, only `--from` requires, and each option does what it says."""
+    graph, selection = asked
+    try:
+        selected = select(graph, selection)
+    except UserError:
+        assert selection != Selection()
+        return
+    kept = selected.chosen | selected.required
+    assert all(set(graph.predecessors(name)) <= kept for name in kept)
+    assert selection.start or not selected.required
+    assert not selected.chosen & selected.required
+    for name in graph:
+        reach = networkx.descendants(graph, name) | {name}
+        targeted = not selection.target or bool(reach & set(selection.target))
+        started = not selection.start or any(networkx.has_path(graph, end, name) for end in selection.start)
+        behind = any(networkx.has_path(graph, end, name) and end != name for end in selection.until)
+        assert (name in selected.chosen) == (targeted and started and not behind)
 
 
 def test_nothing_is_left() -> None:
