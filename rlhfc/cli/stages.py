@@ -37,7 +37,7 @@ def selected_stages(arguments: argparse.Namespace, prepared: Prepared) -> Select
     given = {"--target": asked.target, "--from": asked.start, "--until": asked.until}
     for option, names in {**given, "--force": arguments.force}.items():
         check_stages(option, names, prepared.pipeline)
-    selected = select(prepared.spec.graph, asked)
+    selected = select(prepared.pipeline, asked)
     lost = [name for name in arguments.force if name not in selected.chosen]
     if lost:
         raise UserError(Diagnostic(f"`--force {name}` is left out by `{asked}`") for name in lost)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
-
-import networkx
 
 from rlhfc.compile.action import Pipeline
 from rlhfc.compile.world import Libraries
@@ -47,25 +45,21 @@ class Selected:
     asked: Selection
 
 
-def select(graph: networkx.DiGraph[str], asked: Selection) -> Selected:
-    """Choose stages.
-
-    Args:
-        graph: edges lead from a stage to those that read from it.
-        asked: names of stages in it.
+def select(pipeline: Pipeline, asked: Selection) -> Selected:
+    """Choose stages; the names are those of stages.
 
     Raises:
         UserError: no stage is left.
     """
-    chosen = set(graph)
+    chosen = set(pipeline.actions)
     if asked.target:
-        chosen &= set(asked.target) | _above(asked.target, graph)
+        chosen &= set(asked.target) | _above(asked.target, pipeline)
     if asked.start:
-        chosen &= set(asked.start) | _below(asked.start, graph)
-    chosen -= _below(asked.until, graph)
+        chosen &= set(asked.start) | _below(asked.start, pipeline)
+    chosen -= _below(asked.until, pipeline)
     if not chosen:
         raise UserError(Diagnostic(f"`{asked}` leaves no stage to run"))
-    return Selected(frozenset(chosen), frozenset(_above(chosen, graph) - chosen), asked)
+    return Selected(frozenset(chosen), frozenset(_above(chosen, pipeline) - chosen), asked)
 
 
 def restricted(pipeline: Pipeline, selected: Selected) -> Pipeline:
@@ -114,19 +108,19 @@ def _missing(plan: Plan, selected: Selected) -> Iterator[Diagnostic]:
             yield Diagnostic(message, mark, f"make it first, with `--target {name}`, or leave out `--from`")
 
 
-def _below(names: Iterable[str], graph: networkx.DiGraph[str]) -> set[str]:
+def _below(names: Collection[str], pipeline: Pipeline) -> set[str]:
+    """Stages downstream of any of these; the pipeline is in topological order, so one pass will do."""
     found: set[str] = set()
-    for name in names:
-        found |= networkx.descendants(graph, name)
+    for stage in pipeline.actions:
+        if any(upstream in names or upstream in found for upstream in pipeline.upstream(stage)):
+            found.add(stage)
     return found
 
 
-def _above(names: Iterable[str], graph: networkx.DiGraph[str]) -> set[str]:
-    """Ancestors of all of them in one walk: a call of networkx for each of thousands would be quadratic."""
+def _above(names: Collection[str], pipeline: Pipeline) -> set[str]:
+    """Stages upstream of any of these."""
     found: set[str] = set()
-    waiting = list(names)
-    while waiting:
-        fresh = set(graph.predecessors(waiting.pop())) - found
-        found |= fresh
-        waiting += fresh
+    for stage in reversed(list(pipeline.actions)):
+        if stage in names or stage in found:
+            found.update(pipeline.upstream(stage))
     return found

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import networkx
 import pytest
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 from toy import Toy
 
 from rlhfc.cli.main import main
+from rlhfc.compile.action import Pipeline, UpstreamOutput
 from rlhfc.errors import UserError
 from rlhfc.plan.describe import plan_document
 from rlhfc.plan.planner import Plan
@@ -33,6 +36,15 @@ GRAPH: networkx.DiGraph[str] = networkx.DiGraph(
 NOW = datetime(2026, 3, 4, 11, tzinfo=UTC)
 
 
+def pipeline_of(graph: networkx.DiGraph[str]) -> Pipeline:
+    """A pipeline whose stages read from each other as the graph says, and are nothing else."""
+    actions: Any = {}
+    for name in networkx.topological_sort(graph):
+        inputs = {above: UpstreamOutput(above, "out") for above in graph.predecessors(name)}
+        actions[name] = SimpleNamespace(inputs=inputs)
+    return Pipeline("p", Path("p.yaml"), actions)
+
+
 @pytest.mark.parametrize(
     ("asked", "chosen", "required"),
     [
@@ -50,7 +62,7 @@ NOW = datetime(2026, 3, 4, 11, tzinfo=UTC)
 )
 def test_what_is_chosen(asked: Selection, chosen: set[str], required: set[str]) -> None:
     """Stages that may run, and those that must be there; several options narrow down together."""
-    assert Selected(frozenset(chosen), frozenset(required), asked) == select(GRAPH, asked)
+    assert Selected(frozenset(chosen), frozenset(required), asked) == select(pipeline_of(GRAPH), asked)
 
 
 @st.composite
@@ -70,7 +82,7 @@ def test_any_selection(asked: tuple[networkx.DiGraph[str], Selection]) -> None:
     """What is kept can be planned alone, only `--from` requires, and each option does what it says."""
     graph, selection = asked
     try:
-        selected = select(graph, selection)
+        selected = select(pipeline_of(graph), selection)
     except UserError:
         assert selection != Selection()
         return
@@ -89,14 +101,14 @@ def test_any_selection(asked: tuple[networkx.DiGraph[str], Selection]) -> None:
 def test_nothing_is_left() -> None:
     """Options that exclude each other are told as they were given."""
     with pytest.raises(UserError) as refused:
-        select(GRAPH, Selection(target=("sft",), start=("card",)))
+        select(pipeline_of(GRAPH), Selection(target=("sft",), start=("card",)))
     assert "error: `--target sft --from card` leaves no stage to run" == str(refused.value)
 
 
 def part(toy: Toy, asked: Selection) -> Plan:
     """Plan a part of the toy pipeline as `rlhfc plan` does."""
-    graph: networkx.DiGraph[str] = networkx.DiGraph([("split", "fit"), ("fit", "score")])
-    pipeline, selected = toy.pipeline(), select(graph, asked)
+    pipeline = toy.pipeline()
+    selected = select(pipeline, asked)
     return with_skipped(plan_selected(pipeline, selected, toy.store, toy.installed.get), pipeline)
 
 

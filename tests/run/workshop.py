@@ -61,8 +61,8 @@ class Bench:
         os.environ["TOY_TRACE"] = str(self.trace_file)
         store = self.store()
         world = this_machine([], CachedDigester())
-        spec = load_pipeline(self.spec)
-        pipeline, selected = compile_pipeline(spec, world), select(spec.graph, Selection(**selection))
+        pipeline = compile_pipeline(load_pipeline(self.spec), world)
+        selected = select(pipeline, Selection(**selection))
         stream = io.StringIO()
         try:
             show = lambda board: PlainDisplay(board, stream)  # noqa: E731
