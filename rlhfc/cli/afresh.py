@@ -24,16 +24,15 @@ def plan_afresh(arguments: argparse.Namespace) -> tuple[PlanDocument, dict[str, 
         UserError: the spec, an option, a source or the store is wrong.
     """
     prepared = prepare(arguments)
-    check_stages("--show", arguments.show or [], prepared.pipeline)
-    selected = selected_stages(arguments, prepared)
+    shown = check_stages("--show", arguments.show or [], prepared.pipeline)
+    selected = selected_stages(arguments, prepared.pipeline)
     warnings: list[str] = []
     store = Store.open(prepared.store, warnings.append)
-    libraries = prepared.world.libraries
-    part = plan_selected(prepared.pipeline, selected, store, libraries, arguments.force)
+    part = plan_selected(prepared.pipeline, selected, store, prepared.world.libraries)
     plan = with_skipped(part, prepared.pipeline)
     known = estimates(plan, store, lambda stage, key: seconds_so_far(store.work(stage, key)))
     document = plan_document(plan, str(prepared.store), prepared.world.gpus, known, warnings)
     if arguments.output is not None:
         write_saved(arguments, document, part)
-    named = [] if arguments.show is None else arguments.show or list(plan.stages)
+    named = [] if arguments.show is None else shown or list(plan.stages)
     return document, {name: rendered(plan.pipeline.actions[name], plan.stages[name].key) for name in named}

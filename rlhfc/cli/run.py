@@ -37,16 +37,15 @@ def run(arguments: argparse.Namespace) -> int:
     if saved is not None:
         take_options(arguments, saved)
     prepared = prepare(arguments)
-    selected = selected_stages(arguments, prepared)
+    world, there = prepared.world, Store.open(prepared.store)
+    selected = selected_stages(arguments, prepared.pipeline)
     if saved is not None:
-        store, libraries = Store.open(prepared.store), prepared.world.libraries
-        again = plan_selected(prepared.pipeline, selected, store, libraries, arguments.force)
-        check_fresh(saved, again, str(named))
-    pipeline, world = pin_sources(prepared.pipeline), prepared.world
+        check_fresh(saved, plan_selected(prepared.pipeline, selected, there, world.libraries), str(named))
+    pipeline = pin_sources(prepared.pipeline)
     machine = this_machine_slots(world.gpus, read_environment().visible_gpus)
-    plan = check(pipeline, selected, Store.open(prepared.store), world, machine, arguments.force)
+    plan = check(pipeline, selected, there, world, machine)
     store = Store.create(prepared.store)  # nothing has been written before
-    outcome = run_pipeline(plan, store, world, machine, _display(arguments), arguments.force)
+    outcome = run_pipeline(plan, store, world, machine, _display(arguments), selected.asked.forced)
     report = _report(pipeline, store, world)
     _tell(arguments, outcome, report)
     return outcome.exit_status

@@ -62,7 +62,7 @@ def take_options(arguments: argparse.Namespace, saved: SavedPlan) -> None:
         given, then = getattr(arguments, action.dest), saved.options[action.dest]
         if action.option_strings and _was_given(given, action) and _plain(given) != then:
             wrong.append(_contradiction(action.option_strings[0], _plain(given), then))
-        setattr(arguments, action.dest, action.type(then) if callable(action.type) else then)
+        setattr(arguments, action.dest, _typed(then, action.type))
     if wrong:
         raise UserError(wrong)
 
@@ -102,4 +102,13 @@ def _written(option: str, value: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
     return str(value) if isinstance(value, Path) else value
+
+
+def _typed(value: Any, kind: Any) -> Any:
+    """What :func:`_plain` was given, by the ``type`` of the option."""
+    if isinstance(value, list):
+        return [_typed(item, kind) for item in value]
+    return kind(value) if callable(kind) and value is not None else value

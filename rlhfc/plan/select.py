@@ -19,11 +19,13 @@ class Selection:
         target: these and everything upstream of them.
         start: these and everything downstream of them.
         until: everything but what is downstream of these.
+        forced: those among the chosen that run whatever the store holds.
     """
 
     target: tuple[str, ...] = ()
     start: tuple[str, ...] = ()
     until: tuple[str, ...] = ()
+    forced: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         options = {"--target": self.target, "--from": self.start, "--until": self.until}
@@ -49,7 +51,7 @@ def select(pipeline: Pipeline, asked: Selection) -> Selected:
     """Choose stages; the names are those of stages.
 
     Raises:
-        UserError: no stage is left.
+        UserError: no stage is left, or a stage that is to be forced is left out.
     """
     chosen = set(pipeline.actions)
     if asked.target:
@@ -59,6 +61,9 @@ def select(pipeline: Pipeline, asked: Selection) -> Selected:
     chosen -= _below(asked.until, pipeline)
     if not chosen:
         raise UserError(Diagnostic(f"`{asked}` leaves no stage to run"))
+    lost = [name for name in asked.forced if name not in chosen]
+    if lost:
+        raise UserError(Diagnostic(f"`--force {name}` is left out by `{asked}`") for name in lost)
     return Selected(frozenset(chosen), frozenset(_above(chosen, pipeline) - chosen), asked)
 
 
@@ -70,19 +75,13 @@ def restricted(pipeline: Pipeline, selected: Selected) -> Pipeline:
     )
 
 
-def plan_selected(
-    pipeline: Pipeline,
-    selected: Selected,
-    store: StoreReader,
-    libraries: Libraries,
-    forced: Collection[str] = (),
-) -> Plan:
+def plan_selected(pipeline: Pipeline, selected: Selected, store: StoreReader, libraries: Libraries) -> Plan:
     """Plan what is selected; see :func:`rlhfc.plan.planner.make_plan`.
 
     Raises:
         UserError: with a diagnostic for each stage that is required and not cached.
     """
-    plan = make_plan(restricted(pipeline, selected), store, libraries, forced)
+    plan = make_plan(restricted(pipeline, selected), store, libraries, selected.asked.forced)
     missing = list(_missing(plan, selected))
     if missing:
         raise UserError(missing)

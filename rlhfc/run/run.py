@@ -92,20 +92,13 @@ def run_pipeline(
     return outcome
 
 
-def check(
-    pipeline: Pipeline,
-    selected: Selected,
-    store: Store,
-    world: World,
-    machine: Machine,
-    forced: Collection[str] = (),
-) -> Plan:
+def check(pipeline: Pipeline, selected: Selected, store: Store, world: World, machine: Machine) -> Plan:
     """Plan what is selected, and refuse what cannot be carried out; writes nothing.
 
     Raises:
         UserError: something is known to fail.
     """
-    plan = plan_selected(pipeline, selected, store, world.libraries, forced)
+    plan = plan_selected(pipeline, selected, store, world.libraries)
     preflight.check(plan, len(machine.devices), world.libraries)
     return plan
 

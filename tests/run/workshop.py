@@ -62,12 +62,12 @@ class Bench:
         store = self.store()
         world = this_machine([], CachedDigester())
         pipeline = compile_pipeline(load_pipeline(self.spec), world)
-        selected = select(pipeline, Selection(**selection))
+        selected = select(pipeline, Selection(**selection, forced=tuple(forced)))
         stream = io.StringIO()
         try:
             show = lambda board: PlainDisplay(board, stream)  # noqa: E731
             machine = Machine(cpus, ())
-            plan = check(pipeline, selected, store, world, machine, forced)
+            plan = check(pipeline, selected, store, world, machine)
             return run_pipeline(plan, store, world, machine, show, forced)
         finally:
             del os.environ["TOY_TRACE"]
