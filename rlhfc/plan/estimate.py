@@ -106,7 +106,7 @@ def total(plan: Plan, known: Mapping[str, Estimate], verdicts: Collection[Verdic
     for name in plan.stages:
         began = max((finished[upstream] for upstream in plan.pipeline.upstream(name)), default=0.0)
         finished[name] = began + (told[name].seconds if name in told else 0.0)
-    gpu_seconds = sum(estimate.gpu_seconds for estimate in told.values())
+    gpu_seconds = sum((estimate.gpu_seconds for estimate in told.values()), 0.0)
     on_gpus = (name for name, estimate in told.items() if estimate.gpu_seconds)
     widest = max((plan.pipeline.actions[name].params.ranks for name in on_gpus), default=0)
     shared = gpu_seconds / gpus if 0 < widest <= gpus else 0.0
