@@ -111,7 +111,9 @@ class _Line:
             return [FILES]
         if what.startswith("STAGE") and self.given:
             end = "." if what.startswith("STAGE.") else ""
-            return _beginning(current, [f"{name}{end}" for name in stage_names(Path(self.given[0]))])
+            return _beginning(
+                current, [f"{name}{end}" for name in stage_names(Path(self.given[0]).expanduser())]
+            )
         return []
 
 
