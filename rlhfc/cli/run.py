@@ -32,15 +32,14 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         UserError: the spec, an option, a source, the store or this machine does not fit.
     """
-    named = arguments.spec
-    saved = read_saved(named)
+    saved = read_saved(arguments.spec)
     if saved is not None:
         take_options(arguments, saved)
     prepared = prepare(arguments)
     world, there = prepared.world, Store.open(prepared.store)
     selected = selected_stages(arguments, prepared.pipeline)
     if saved is not None:
-        check_fresh(saved, plan_selected(prepared.pipeline, selected, there, world.libraries), str(named))
+        check_fresh(saved, plan_selected(prepared.pipeline, selected, there, world.libraries))
     pipeline = pin_sources(prepared.pipeline)
     machine = this_machine_slots(world.gpus, read_environment().visible_gpus)
     plan = check(pipeline, selected, there, world, machine)

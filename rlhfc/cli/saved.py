@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +37,7 @@ def write_saved(arguments: argparse.Namespace, document: PlanDocument, part: Pla
             Diagnostic(f"`{path}` is there, and is no saved plan", hint="name another file with `-o`")
         )
     options = {action.dest: _plain(getattr(arguments, action.dest)) for action in _shared()}
-    saved = SavedPlan(utc_now(), options, dict(document), saved_stages(part))
+    saved = SavedPlan(utc_now(), _command(options, path), options, dict(document), saved_stages(part))
     try:
         write_atomic(path, encode(saved))
     except OSError as error:
@@ -65,6 +67,20 @@ def take_options(arguments: argparse.Namespace, saved: SavedPlan) -> None:
         setattr(arguments, action.dest, _typed(then, action.type))
     if wrong:
         raise UserError(wrong)
+
+
+def _command(options: Mapping[str, Any], path: Path) -> str:
+    """What makes a saved plan again; options that are as by default are left out."""
+    words = ["rlhfc", "plan"]
+    for action in _shared():
+        value = options[action.dest]
+        if not action.option_strings:
+            words.append(value)
+        elif value != _plain(action.default):
+            name = action.option_strings[0]
+            each = value if isinstance(value, list) else [value]
+            words += [word for item in each for word in ((name,) if item is True else (name, item))]
+    return shlex.join([*words, "-o", str(path)])
 
 
 def holds_plan(path: Path) -> bool:

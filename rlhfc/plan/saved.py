@@ -37,12 +37,14 @@ class SavedPlan:
 
     Attributes:
         made: UTC time, ISO 8601.
+        command: what makes it again.
         options: what it was made with, by name of the option.
         plan: its document, for people and tools.
         stages: what each key was made of, see :func:`saved_stages`.
     """
 
     made: str
+    command: str
     options: Mapping[str, Any]
     plan: Mapping[str, Any]
     stages: Mapping[str, Mapping[str, Any]]
@@ -104,13 +106,8 @@ def decode(data: bytes, name: str) -> SavedPlan:
     return SavedPlan(**content)
 
 
-def check_fresh(saved: SavedPlan, plan: Plan, name: str) -> None:
-    """Refuse a saved plan that no longer holds.
-
-    Args:
-        saved: what was saved.
-        plan: the same made again.
-        name: the file's.
+def check_fresh(saved: SavedPlan, plan: Plan) -> None:
+    """Refuse a saved plan that no longer holds, given the same made again.
 
     Raises:
         UserError: something that matters has changed; it says what, stage by stage.
@@ -120,7 +117,7 @@ def check_fresh(saved: SavedPlan, plan: Plan, name: str) -> None:
         width = max(len(stage) for stage, _ in found)
         since = f"{datetime.fromisoformat(saved.made):%Y-%m-%d %H:%M} UTC"
         lines = [f"saved plan is stale: since {since}", *(f"  {at:<{width}}  {text}" for at, text in found)]
-        hint = f"look at what would run now, and save that: `rlhfc plan {saved.options['spec']} -o {name}`"
+        hint = f"look at what would run now, and save that: `{saved.command}`"
         raise UserError(Diagnostic("\n".join(lines), hint=hint))
 
 

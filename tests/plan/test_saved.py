@@ -16,19 +16,20 @@ from rlhfc.errors import UserError
 from rlhfc.plan.saved import SavedPlan, check_fresh, decode, encode, saved_stages
 
 MADE = "2026-03-04T10:02:59.123+00:00"
-HINT = "hint: look at what would run now, and save that: `rlhfc plan toy.yaml -o p.plan`"
+COMMAND = "rlhfc plan toy.yaml -o p.plan"
+HINT = f"hint: look at what would run now, and save that: `{COMMAND}`"
 
 
 def saved(toy: Toy, *forced: str) -> SavedPlan:
     """The plan of now as a file gives it back."""
-    plan = SavedPlan(MADE, {"spec": "toy.yaml"}, {}, saved_stages(toy.plan(*forced)))
+    plan = SavedPlan(MADE, COMMAND, {"spec": "toy.yaml"}, {}, saved_stages(toy.plan(*forced)))
     return decode(encode(plan), "p.plan")
 
 
 def stale(toy: Toy, then: SavedPlan, *forced: str) -> list[str]:
     """What `rlhfc run` says against a saved plan; nothing when it holds."""
     try:
-        check_fresh(then, toy.plan(*forced), "p.plan")
+        check_fresh(then, toy.plan(*forced))
     except UserError as error:
         first, *changes, last = str(error).splitlines()
         assert ("error: saved plan is stale: since 2026-03-04 10:02 UTC", HINT) == (first, last)
@@ -186,15 +187,16 @@ def test_nothing_else_is_overwritten(spec: Path, capsys: pytest.CaptureFixture[s
 
 def test_a_stale_plan_is_refused_before_anything_else(spec: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`rlhfc run FILE` knows the file by what is in it, and plans with the options that it holds."""
-    main(["plan", "toy.yaml", "--set", "first.rate=0.5", "-o", "saved.yaml"])
+    main(["plan", "toy.yaml", "--set", "first.rate=0.5", "--until", "first", "-o", "my saved.yaml"])
     Path("rows.jsonl").write_text('{"more": 1}\n')
     capsys.readouterr()
-    assert 1 == main(["run", "saved.yaml"])
+    assert 1 == main(["run", "my saved.yaml"])
     out, err = capsys.readouterr()
     first, second, hint = err.splitlines()
     assert ("", "error: saved plan is stale: since ") == (out, first[:34])
     assert "  first  `rows.jsonl` changed: input source b3:" == second[:47]
-    assert "hint: look at what would run now, and save that: `rlhfc plan toy.yaml -o saved.yaml`" == hint
+    again = "rlhfc plan toy.yaml --set first.rate=0.5 --until first -o 'my saved.yaml'"
+    assert f"hint: look at what would run now, and save that: `{again}`" == hint
     assert not Path(".rlhfc").exists()
 
 
