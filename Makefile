@@ -17,7 +17,7 @@ DEV := $(VENV)/installed-dev-$(SUM)
 .PHONY: bench-plan random-edits help quickstart test lint schema check wheel constraints clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 quickstart: $(TRAIN) ## set up, then take the shipped model and data through the whole pipeline
 	@$(BIN)/rlhfc run pipelines/quickstart.yaml $(ARGS)

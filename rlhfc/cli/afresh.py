@@ -6,11 +6,14 @@ import argparse
 from typing import Any
 
 from rlhfc.cli.prepare import prepare
-from rlhfc.cli.stages import check_stages
+from rlhfc.cli.saved import write_saved
+from rlhfc.cli.stages import check_stages, selected_stages
 from rlhfc.plan.describe import plan_document
 from rlhfc.plan.document import PlanDocument
-from rlhfc.plan.planner import make_plan
+from rlhfc.plan.estimate import estimates
 from rlhfc.plan.rendering import rendered
+from rlhfc.plan.select import plan_selected, with_skipped
+from rlhfc.run.attempt import seconds_so_far
 from rlhfc.store.store import Store
 
 
@@ -21,11 +24,15 @@ def plan_afresh(arguments: argparse.Namespace) -> tuple[PlanDocument, dict[str, 
         UserError: the spec, an option, a source or the store is wrong.
     """
     prepared = prepare(arguments)
-    check_stages("--force", arguments.force, prepared.pipeline)
-    check_stages("--show", arguments.show or [], prepared.pipeline)
+    shown = check_stages("--show", arguments.show or [], prepared.pipeline)
+    selected = selected_stages(arguments, prepared.pipeline)
     warnings = list(prepared.warnings)
     store = Store.open(prepared.store, warnings.append)
-    plan = make_plan(prepared.pipeline, store, prepared.world.libraries, arguments.force)
-    document = plan_document(plan, str(prepared.store), prepared.world.gpus, warnings)
-    named = [] if arguments.show is None else arguments.show or list(plan.stages)
+    part = plan_selected(prepared.pipeline, selected, store, prepared.world.libraries)
+    plan = with_skipped(part, prepared.pipeline)
+    known = estimates(plan, store, lambda stage, key: seconds_so_far(store.work(stage, key)))
+    document = plan_document(plan, str(prepared.store), prepared.world.gpus, known, warnings)
+    if arguments.output is not None:
+        write_saved(arguments, document, part)
+    named = [] if arguments.show is None else shown or list(plan.stages)
     return document, {name: rendered(plan.pipeline.actions[name], plan.stages[name].key) for name in named}

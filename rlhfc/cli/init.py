@@ -13,7 +13,6 @@ from string import Template
 
 from rlhfc.errors import Diagnostic, UserError
 
-MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _CAPITALS = {
     "Austria": "Vienna", "Belgium": "Brussels", "Bulgaria": "Sofia", "Canada": "Ottawa", "Chile": "Santiago",
@@ -31,19 +30,6 @@ _OPPOSITES = {
     "rich": "poor", "rough": "smooth", "sharp": "blunt", "sick": "healthy", "soft": "hard", "strong": "weak",
     "sweet": "sour", "tall": "short", "thick": "thin", "true": "false", "warm": "cool", "young": "old",
 }  # fmt: skip
-
-
-def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the command's arguments."""
-    parser.add_argument(
-        "folder", metavar="DIR", type=Path, nargs="?", default=Path(), help="where (default: here)"
-    )
-    parser.add_argument(
-        "--model",
-        metavar="PATH|HUB_ID",
-        default=MODEL,
-        help=f"folder, GGUF file or hub id (default: {MODEL})",
-    )
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -1,7 +1,7 @@
-"""The command ``rlhfc``: finds the module of the named command and runs it.
+"""The command ``rlhfc``: reads the arguments of the named command and runs its module.
 
-Only that module is imported, so that ``--help`` and a mistyped command need nothing but the
-standard library. A command's module has ``configure(parser)`` and ``run(arguments) -> int``.
+Only that module is imported, and only when its arguments fit, so that any ``--help`` and a mistake
+on the command line need nothing but the standard library. A module has ``run(arguments) -> int``.
 
 Exit status: the command's own; 1 for a mistake of the user's, on the command line as well; 130
 when interrupted. Anything unexpected keeps its traceback.
@@ -13,37 +13,37 @@ import argparse
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NoReturn, Protocol, TextIO, cast
 
 from rlhfc import __version__
+from rlhfc.cli import arguments
 from rlhfc.errors import Diagnostic, UserError, did_you_mean
 
 
 @dataclass(frozen=True)
 class Command:
-    """A command: the module that does it, and one line about it."""
+    """A command: the module that does it, one line about it, and what adds its arguments to a parser."""
 
     module: str
     summary: str
+    configure: Callable[[argparse.ArgumentParser], None]
 
 
 COMMANDS = {
-    "init": Command("rlhfc.cli.init", "write a first pipeline into an empty folder"),
-    "plan": Command("rlhfc.cli.plan", "show what would run, and why"),
-    "run": Command("rlhfc.cli.run", "run what is not done yet"),
-    "show": Command("rlhfc.cli.show", "show the stages, attempts and results of a pipeline"),
-    "report": Command("rlhfc.cli.report", "write the HTML report of a pipeline"),
-    "schema": Command("rlhfc.cli.schema", "write the JSON Schema of a spec, for editors"),
+    "init": Command("rlhfc.cli.init", "write a first pipeline into an empty folder", arguments.init),
+    "plan": Command("rlhfc.cli.plan", "show what would run, and why", arguments.plan),
+    "run": Command("rlhfc.cli.run", "run what is not done yet", arguments.run),
+    "show": Command("rlhfc.cli.show", "show the stages, attempts and results of a pipeline", arguments.show),
+    "report": Command("rlhfc.cli.report", "write the HTML report of a pipeline", arguments.report),
+    "schema": Command("rlhfc.cli.schema", "write the JSON Schemas of a spec and of a plan", arguments.schema),
+    "completion": Command("rlhfc.cli.completion", "print a shell's completion script", arguments.completion),
 }
 
 
 class CommandModule(Protocol):
     """What the module of a command offers."""
-
-    def configure(self, parser: argparse.ArgumentParser) -> None:
-        """Add the command's arguments."""
 
     def run(self, arguments: argparse.Namespace) -> int:
         """Do it and return the exit status."""
@@ -69,9 +69,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit status.
     """
-    arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        return _dispatch(arguments)
+        return _dispatch(list(sys.argv[1:] if argv is None else argv))
     except UserError as error:
         sys.stdout.flush()
         print(error.render(colour=colourful(sys.stderr)), file=sys.stderr)
@@ -90,8 +89,11 @@ def colourful(stream: TextIO) -> bool:
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
-def _dispatch(arguments: list[str]) -> int:
-    named = next((argument for argument in arguments if not argument.startswith("-")), None)
+def _dispatch(argv: list[str]) -> int:
+    if argv[:1] == ["complete"]:  # asked by shells, so it is not listed, and any words may follow
+        print("\n".join(importlib.import_module("rlhfc.cli.complete").candidates(argv[1:])))
+        return 0
+    named = next((argument for argument in argv if not argument.startswith("-")), None)
     if named is not None and named not in COMMANDS:
         message = f"there is no command `{named}`"
         raise UserError(Diagnostic(message, hint=did_you_mean(named, COMMANDS, "commands")))
@@ -107,10 +109,10 @@ def _dispatch(arguments: list[str]) -> int:
             name, help=command.summary, description=f"{command.summary.capitalize()}.", allow_abbrev=False
         )
         if name == named:
-            module = cast(CommandModule, importlib.import_module(command.module))
-            module.configure(below)
-    parsed = parser.parse_args(arguments)
+            command.configure(below)
+    parsed = parser.parse_args(argv)
     if parsed.command is None:
         parser.print_help()
         return 0
+    module = cast(CommandModule, importlib.import_module(COMMANDS[parsed.command].module))
     return module.run(parsed)

@@ -8,9 +8,9 @@ from pathlib import Path
 DEFAULT_STORE = Path(".rlhfc")
 
 
-def add_pipeline_options(parser: argparse.ArgumentParser) -> None:
-    """Add the spec, ``--store``, ``--mirror`` and ``--set``."""
-    parser.add_argument("spec", metavar="SPEC", type=Path, help="the pipeline's YAML file")
+def add_pipeline_options(parser: argparse.ArgumentParser, spec: str = "the pipeline's YAML file") -> None:
+    """Add the spec (told as ``spec``), ``--store``, ``--mirror`` and ``--set``."""
+    parser.add_argument("spec", metavar="SPEC", type=Path, help=spec)
     parser.add_argument(
         "--store",
         metavar="FOLDER",
@@ -38,3 +38,16 @@ def add_pipeline_options(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="override a value of the spec; may be repeated",
     )
+
+
+def add_selection_options(parser: argparse.ArgumentParser) -> None:
+    """Add what narrows a plan or a run down, and ``--force``."""
+    for option, name, told in (
+        ("--target", "target", "it and everything upstream of it"),
+        ("--from", "start", "it and everything downstream of it; what that reads must be cached"),
+        ("--until", "until", "leave out what is downstream of it"),
+        ("--force", "force", "run it whatever the store holds"),
+    ):
+        parser.add_argument(
+            option, metavar="STAGE", dest=name, action="append", default=[], help=f"{told}; may be repeated"
+        )

@@ -9,12 +9,13 @@ from __future__ import annotations
 import argparse
 import gc
 import json
+import os
 import sys
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
-from rlhfc.cli.options import add_pipeline_options
 from rlhfc.observe import observed
 from rlhfc.plan.document import PlanDocument
 from rlhfc.plan.memo import keep, question, recall
@@ -22,25 +23,8 @@ from rlhfc.plan.text import plan_lines
 
 CHANGES = 2
 Rendered = dict[str, dict[str, Any]]
-FORM = ("json", "detailed_exitcode", "show", "command", "rehash")  # how a plan is shown is no part of it
-
-
-def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the command's arguments."""
-    add_pipeline_options(parser)
-    parser.add_argument("--json", action="store_true", help="print the plan as JSON")
-    parser.add_argument(
-        "--detailed-exitcode", action="store_true", help="exit with 2 when there is something to do"
-    )
-    parser.add_argument(
-        "--show",
-        metavar="STAGE",
-        nargs="*",
-        help="print command, resolved config and DeepSpeed configs of these stages, or of all",
-    )
-    parser.add_argument(
-        "--force", metavar="STAGE", action="append", default=[], help="plan to run it anyway; may be repeated"
-    )
+# How a plan is shown is no part of it.
+FORM = ("json", "detailed_exitcode", "show", "output", "command", "rehash")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -51,7 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
     """
     options = {name: value for name, value in vars(arguments).items() if name not in FORM}
     asked = question(options)
-    afresh = arguments.rehash or arguments.show is not None
+    afresh = arguments.rehash or arguments.show is not None or arguments.output is not None
     document = None if afresh else recall(str(arguments.store), asked)
     shown: Rendered = {}
     if document is None:
@@ -64,7 +48,9 @@ def run(arguments: argparse.Namespace) -> int:
         keep(str(arguments.store), asked, paths, document, began)
     for warning in document["warnings"]:
         print(f"warning: {warning}", file=sys.stderr)
-    print(_as_json(document, shown) if arguments.json else _as_text(document, shown))
+    print(_as_json(document, shown) if arguments.json else _as_text(document, shown, arguments.store))
+    if arguments.output is not None:
+        print(f"saved: `rlhfc run {arguments.output}` carries it out while it holds", file=sys.stderr)
     return CHANGES if arguments.detailed_exitcode and document["changes"] else 0
 
 
@@ -76,11 +62,21 @@ def _as_json(document: PlanDocument, shown: Rendered) -> str:
     return json.dumps({**document, "stages": stages}, indent=2, ensure_ascii=False)
 
 
-def _as_text(document: PlanDocument, shown: Rendered) -> str:
-    lines = plan_lines(document, datetime.now(UTC))
+def _as_text(document: PlanDocument, shown: Rendered, store: Path) -> str:
+    lines = plan_lines(document, datetime.now(UTC), _free(store))
     if shown:
         from rlhfc.plan.rendering import rendered_lines
 
         for name, what in shown.items():
             lines += ["", *rendered_lines(name, what)]
     return "\n".join(lines)
+
+
+def _free(store: Path) -> int | None:
+    """Bytes that are left where the store lies or will lie."""
+    there = next(folder for folder in (store.absolute(), *store.absolute().parents) if folder.exists())
+    try:
+        status = os.statvfs(there)
+    except OSError:
+        return None
+    return status.f_bavail * status.f_frsize

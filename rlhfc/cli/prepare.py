@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from rlhfc.cli.saved import holds_plan
 from rlhfc.compile.action import Pipeline
 from rlhfc.compile.digests import STAT_CACHE, CachedDigester
 from rlhfc.compile.pipeline import compile_pipeline
 from rlhfc.compile.world import World, this_machine
+from rlhfc.errors import Diagnostic, UserError
 from rlhfc.spec.load import PipelineSpec, load_pipeline
 
 
@@ -33,6 +35,9 @@ def prepare(arguments: argparse.Namespace) -> Prepared:
     Raises:
         UserError: the spec, an option or a source is wrong.
     """
+    if holds_plan(arguments.spec):
+        hint = f"carry it out with `rlhfc run {arguments.spec}`, or name the spec that it was made from"
+        raise UserError(Diagnostic(f"`{arguments.spec}` is a saved plan, and no spec", hint=hint))
     store: Path = arguments.store
     digests = CachedDigester(store / STAT_CACHE, rehash=arguments.rehash)
     spec = load_pipeline(arguments.spec, arguments.overrides)

@@ -3,18 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from rlhfc.cli.options import add_pipeline_options
 from rlhfc.cli.prepare import prepare
 from rlhfc.report.write import write_report
 from rlhfc.store.store import Store
-
-
-def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the command's arguments."""
-    add_pipeline_options(parser)
-    parser.add_argument("--output", metavar="FILE", type=Path, help="where to (default: in the store)")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -9,12 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rlhfc.cli.main import colourful
-from rlhfc.cli.options import add_pipeline_options
 from rlhfc.cli.prepare import prepare
-from rlhfc.cli.stages import check_stages
+from rlhfc.cli.saved import read_saved, take_options
+from rlhfc.cli.stages import selected_stages
 from rlhfc.compile.action import Pipeline
 from rlhfc.compile.world import World
 from rlhfc.environment import read_environment
+from rlhfc.plan.saved import check_fresh
+from rlhfc.plan.select import plan_selected
 from rlhfc.run.board import Board
 from rlhfc.run.display import Display, LogStreams, PlainDisplay, QuietDisplay
 from rlhfc.run.outcome import RunOutcome
@@ -24,33 +26,27 @@ from rlhfc.run.summary import closing_lines, run_document, table_lines
 from rlhfc.store.store import Store
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the command's arguments."""
-    add_pipeline_options(parser)
-    parser.add_argument(
-        "--force", metavar="STAGE", action="append", default=[], help="run it anyway; may be repeated"
-    )
-    shown = parser.add_mutually_exclusive_group()
-    shown.add_argument("--quiet", action="store_true", help="show no progress")
-    shown.add_argument("-v", "--verbose", action="store_true", help="show the stages' logs as they grow")
-    parser.add_argument("--json", action="store_true", help="print the outcome as JSON")
-
-
 def run(arguments: argparse.Namespace) -> int:
     """Run the pipeline. The status is 0, 1 when a stage failed, 130 when interrupted.
 
     Raises:
         UserError: the spec, an option, a source, the store or this machine does not fit.
     """
+    saved = read_saved(arguments.spec)
+    if saved is not None:
+        take_options(arguments, saved)
     prepared = prepare(arguments)
-    check_stages("--force", arguments.force, prepared.pipeline)
-    pipeline, world = pin_sources(prepared.pipeline), prepared.world
+    world, there = prepared.world, Store.open(prepared.store)
+    selected = selected_stages(arguments, prepared.pipeline)
+    if saved is not None:
+        check_fresh(saved, plan_selected(prepared.pipeline, selected, there, world.libraries))
+    pipeline = pin_sources(prepared.pipeline)
     machine = this_machine_slots(world.gpus, read_environment().visible_gpus)
     for warning in prepared.warnings:
         print(f"warning: {warning}", file=sys.stderr)
-    plan = check(pipeline, Store.open(prepared.store), world, machine, arguments.force)
+    plan = check(pipeline, selected, there, world, machine)
     store = Store.create(prepared.store)  # nothing has been written before
-    outcome = run_pipeline(plan, store, world, machine, _display(arguments), arguments.force)
+    outcome = run_pipeline(plan, store, world, machine, _display(arguments), selected.asked.forced)
     report = _report(pipeline, store, world)
     _tell(arguments, outcome, report)
     return outcome.exit_status

@@ -1,44 +1,43 @@
-"""``rlhfc schema``: the JSON Schema of a spec, written or checked for freshness."""
+"""``rlhfc schema``: the JSON Schemas of a spec and of a plan, written or checked for freshness."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 
 from rlhfc.compile.kinds import load_kinds
 from rlhfc.errors import Diagnostic, UserError
-from rlhfc.spec.schema import FILE_NAME, schema_text
-
-
-def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the command's arguments."""
-    parser.add_argument(
-        "--output",
-        metavar="DIR",
-        type=Path,
-        default=Path("schemas"),
-        help="folder of the schema (default: schemas)",
-    )
-    parser.add_argument(
-        "--check", action="store_true", help="write nothing; exit with 1 when the file is stale"
-    )
+from rlhfc.plan import schema as plan
+from rlhfc.spec import schema as pipeline
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Write the schema, or compare it with what is there.
+    """Write the schemas, or compare them with what is there.
 
     Raises:
-        UserError: with ``--check``, when the file is missing or differs.
+        UserError: with ``--check``, for each file that is missing or differs.
     """
-    target: Path = arguments.output / FILE_NAME
-    text = schema_text(load_kinds([]))
+    folder: Path = arguments.output
+    texts = {
+        folder / pipeline.FILE_NAME: pipeline.schema_text(load_kinds([])),
+        folder / plan.FILE_NAME: plan.plan_schema_text(),
+    }
     if arguments.check:
-        if not target.is_file() or target.read_text(encoding="utf-8") != text:
-            hint = f"run `rlhfc schema --output {arguments.output}`"
-            raise UserError(Diagnostic(f"`{target}` is not what the stage kinds say", hint=hint))
-        print(f"{target} is up to date")
+        _check(texts, f"run `rlhfc schema --output {folder}`")
         return 0
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    target.write_text(text, encoding="utf-8")
-    print(target)
+    folder.mkdir(parents=True, exist_ok=True)
+    for path, text in texts.items():
+        path.write_text(text, encoding="utf-8")
+        print(path)
     return 0
+
+
+def _check(texts: Mapping[Path, str], hint: str) -> None:
+    stale = [
+        path for path, text in texts.items() if not path.is_file() or path.read_text(encoding="utf-8") != text
+    ]
+    if stale:
+        raise UserError(Diagnostic(f"`{path}` is not what the code says", hint=hint) for path in stale)
+    for path in texts:
+        print(f"{path} is up to date")

@@ -6,7 +6,6 @@ import argparse
 import json
 from pathlib import Path
 
-from rlhfc.cli.options import add_pipeline_options
 from rlhfc.cli.prepare import prepare
 from rlhfc.cli.stages import check_stages
 from rlhfc.errors import Diagnostic, UserError
@@ -19,16 +18,6 @@ from rlhfc.run.summary import figures
 from rlhfc.store.store import Store
 
 PARTS = ("log", "metrics", "key")
-
-
-def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the command's arguments."""
-    add_pipeline_options(parser)
-    parser.add_argument("stage", metavar="STAGE", nargs="?", help="show this stage only")
-    part = parser.add_mutually_exclusive_group()
-    part.add_argument("--log", action="store_true", help="print the log of the newest attempt")
-    part.add_argument("--metrics", action="store_true", help="print the metrics, one JSON object a line")
-    part.add_argument("--key", action="store_true", help="print the key document as JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:

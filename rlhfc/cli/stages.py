@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Iterable
 
 from rlhfc.compile.action import Pipeline
 from rlhfc.errors import Diagnostic, UserError, did_you_mean
+from rlhfc.plan.select import Selected, Selection, select
 
 
-def check_stages(option: str, names: Iterable[str], pipeline: Pipeline) -> None:
-    """Refuse names that no stage has.
+def check_stages(option: str, names: Iterable[str], pipeline: Pipeline) -> tuple[str, ...]:
+    """The stages that are named, each once.
 
     Raises:
-        UserError: with a diagnostic for each.
+        UserError: with a diagnostic for each name that no stage has.
     """
-    unknown = [name for name in names if name not in pipeline.actions]
+    listed = tuple(dict.fromkeys(names))
+    unknown = [name for name in listed if name not in pipeline.actions]
     if unknown:
         raise UserError(
             Diagnostic(
@@ -22,3 +25,19 @@ def check_stages(option: str, names: Iterable[str], pipeline: Pipeline) -> None:
             )
             for name in unknown
         )
+    return listed
+
+
+def selected_stages(arguments: argparse.Namespace, pipeline: Pipeline) -> Selected:
+    """The stages that :func:`rlhfc.cli.options.add_selection_options` asks for.
+
+    Raises:
+        UserError: a name is wrong, or the selection leaves out everything or what is to be forced.
+    """
+    asked = Selection(
+        target=check_stages("--target", arguments.target, pipeline),
+        start=check_stages("--from", arguments.start, pipeline),
+        until=check_stages("--until", arguments.until, pipeline),
+        forced=check_stages("--force", arguments.force, pipeline),
+    )
+    return select(pipeline, asked)

@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from rlhfc.compile.action import ResolvedSource
 from rlhfc.compile.reasons import Reason, ReasonCode
 from rlhfc.errors import listing
-from rlhfc.plan.document import FORMAT_VERSION, PlanDocument, ReasonDocument, StageDocument
+from rlhfc.plan.document import (
+    FORMAT_VERSION,
+    EstimateDocument,
+    PlanDocument,
+    ReasonDocument,
+    StageDocument,
+    TotalDocument,
+)
+from rlhfc.plan.estimate import CERTAIN, POSSIBLE, Estimate, Total, total
 from rlhfc.plan.planner import Plan, StagePlan, Verdict
 from rlhfc.plan.words import sentence
 
 
-def plan_document(plan: Plan, store: str, gpus: int, warnings: Sequence[str] = ()) -> PlanDocument:
+def plan_document(
+    plan: Plan, store: str, gpus: int, known: Mapping[str, Estimate], warnings: Sequence[str] = ()
+) -> PlanDocument:
     """The plan as plain values. Within format 1 fields are only ever added.
 
     Args:
         plan: the verdicts.
         store: folder of the results, as the user named it.
         gpus: those that may be used on this machine.
+        known: what stages will take.
         warnings: what the store said while it was read.
     """
     return {
@@ -29,13 +40,17 @@ def plan_document(plan: Plan, store: str, gpus: int, warnings: Sequence[str] = (
         "gpus": gpus,
         "changes": not plan.nothing_to_do,
         "summary": {str(verdict): plan.count(verdict) for verdict in Verdict},
+        "estimate": {
+            "certain": _total(total(plan, known, CERTAIN, gpus)),
+            "possible": _total(total(plan, known, POSSIBLE, gpus)),
+        },
         "hints": list(_hints(plan)),
         "warnings": list(warnings),
-        "stages": [_stage(stage) for stage in plan.stages.values()],
+        "stages": [_stage(stage, known.get(name)) for name, stage in plan.stages.items()],
     }
 
 
-def _stage(stage: StagePlan) -> StageDocument:
+def _stage(stage: StagePlan, estimate: Estimate | None) -> StageDocument:
     result, checkpoint = stage.result, stage.checkpoint
     return {
         "stage": stage.stage,
@@ -56,6 +71,26 @@ def _stage(stage: StagePlan) -> StageDocument:
         }
         if result
         else None,
+        "estimate": _estimate(estimate) if estimate else None,
+    }
+
+
+def _estimate(estimate: Estimate) -> EstimateDocument:
+    return {
+        "seconds": round(estimate.seconds, 3),
+        "gpu_seconds": round(estimate.gpu_seconds, 3),
+        "size": estimate.size,
+        "basis": estimate.basis,
+        "source": estimate.source,
+    }
+
+
+def _total(summed: Total) -> TotalDocument:
+    return {
+        "seconds": round(summed.seconds, 3),
+        "gpu_seconds": round(summed.gpu_seconds, 3),
+        "size": summed.size,
+        "unknown": list(summed.unknown),
     }
 
 

@@ -7,13 +7,13 @@ is shown without loading the compiler.
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict
 
 FORMAT_VERSION = "1.0"
 
 
 class ReasonDocument(TypedDict):
-    """One cause; ``text`` is it in words. Codes are those of :class:`rlhfc.compile.reasons.ReasonCode`."""
+    """One cause, of a closed set of codes; ``text`` is it in words."""
 
     code: str
     path: str
@@ -46,18 +46,60 @@ class ResultDocument(TypedDict):
     outputs: dict[str, str]
 
 
+class EstimateDocument(TypedDict):
+    """What a stage will take: wall seconds, seconds of all its GPUs together, bytes of its outputs.
+
+    Told from its attempts so far (``basis`` is ``attempts``), from the newest result of the stage, or
+    from one of another stage of its kind; ``source`` is that stage, as ``pipeline/stage``. ``size`` is
+    null when no result tells.
+    """
+
+    seconds: float
+    gpu_seconds: float
+    size: int | None
+    basis: Literal["attempts", "stage", "kind"]
+    source: str
+
+
+class TotalDocument(TypedDict):
+    """What several stages will take; ``unknown`` are those that the sums leave out.
+
+    ``seconds`` is the least that the wall clock will show: the longest path through the graph, and all
+    GPU-seconds shared by the GPUs there are.
+    """
+
+    seconds: float
+    gpu_seconds: float
+    size: int
+    unknown: list[str]
+
+
+class EstimatesDocument(TypedDict):
+    """``certain``: the stages that run or resume; ``possible``: the undecided ones as well."""
+
+    certain: TotalDocument
+    possible: TotalDocument
+
+
 class StageDocument(TypedDict):
-    """The verdict on one stage; ``line`` is where it starts in the spec, ``key`` null while undecided."""
+    """The verdict on one stage; ``line`` is where it starts in the spec, ``key`` null while undecided.
+
+    ``estimate`` is null for a stage that does not run, and while nothing is known. A skipped stage is
+    left out by ``--target``, ``--from`` or ``--until``; nothing else is said of it. ``rendered`` is what
+    ``--show`` asks for: ``argv``, ``environment``, ``config``.
+    """
 
     stage: str
     kind: str
     line: int
-    verdict: Literal["cached", "resume", "run", "undecided"]
+    verdict: Literal["cached", "resume", "run", "undecided", "skipped"]
     key: str | None
     reasons: list[ReasonDocument]
     differences: list[DifferenceDocument]
     resume: ResumeDocument | None
     result: ResultDocument | None
+    estimate: EstimateDocument | None
+    rendered: NotRequired[dict[str, Any]]
 
 
 class PlanDocument(TypedDict):
@@ -75,6 +117,7 @@ class PlanDocument(TypedDict):
     gpus: int
     changes: bool
     summary: dict[str, int]
+    estimate: EstimatesDocument
     hints: list[str]
     warnings: list[str]
     stages: list[StageDocument]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Protocol
 
@@ -38,6 +38,7 @@ class Verdict(StrEnum):
     RESUME = "resume"
     RUN = "run"
     UNDECIDED = "undecided"
+    SKIPPED = "skipped"
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,8 @@ class StagePlan:
         checkpoint: step to resume from and last step, for a stage that resumes.
         differences: values that differ from the last result's without invalidating it.
         line: where the stage starts in the spec.
+        document: what the key is made of; parts that are missing are left out.
+        recorded: numeric and runtime values beside it.
     """
 
     stage: str
@@ -62,6 +65,8 @@ class StagePlan:
     checkpoint: tuple[int, int] | None = None
     differences: tuple[Difference, ...] = ()
     line: int = 1
+    document: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    recorded: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)
@@ -78,7 +83,7 @@ class Plan:
     @property
     def nothing_to_do(self) -> bool:
         """Whether a run would launch nothing."""
-        return self.count(Verdict.CACHED) == len(self.stages)
+        return self.count(Verdict.CACHED) + self.count(Verdict.SKIPPED) == len(self.stages)
 
 
 def make_plan(
@@ -139,6 +144,8 @@ def _decide(action: Action, known: KeyDocument | Undecided, store: StoreReader, 
         key=known.key if isinstance(known, KeyDocument) else None,
         differences=past.differences(known.recorded),
         line=action.line,
+        document=known.document if isinstance(known, KeyDocument) else known.partial,
+        recorded=known.recorded,
     )
     if forced:
         missing = known.reasons if isinstance(known, Undecided) else ()

@@ -2,35 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
 from rlhfc.plan import quantities
-from rlhfc.plan.document import PlanDocument, StageDocument
+from rlhfc.plan.document import EstimateDocument, PlanDocument, StageDocument, TotalDocument
 
 SHOWN_REASONS = 3
+ALIGNED = 60  # characters; where causes are longer, estimates stand ragged rather than far to the right
 NEVER_RUN = "never_run"
 UPSTREAM_PENDING = "upstream_pending"
 UNKNOWN_HERE = ("source_unresolved", "library_missing")
-SYMBOLS = {"cached": "=", "resume": "↻", "undecided": "?"}
-VERDICTS = {"run": "to run", "resume": "to resume", "undecided": "undecided", "cached": "cached"}
+SYMBOLS = {"cached": "=", "resume": "↻", "undecided": "?", "skipped": "-"}
+VERDICTS = {
+    "run": "to run",
+    "resume": "to resume",
+    "undecided": "undecided",
+    "cached": "cached",
+    "skipped": "skipped",
+}
 
 
-def plan_lines(plan: PlanDocument, now: datetime) -> list[str]:
+def plan_lines(plan: PlanDocument, now: datetime, free: int | None = None) -> list[str]:
     """Heading, one line for each stage, the sum, and hints about what could not be known.
 
     Args:
         plan: the verdicts.
         now: with a time zone; ages are told from it.
+        free: bytes that the store's file system has left, or None when that is not known.
     """
     stages = plan["stages"]
     names = max(len(stage["stage"]) for stage in stages)
     verdicts = max(len(stage["verdict"]) for stage in stages)
     lines = [_heading(plan), ""]
-    for stage in stages:
+    told = [(stage, explanation(stage, now)) for stage in stages]
+    widest = max((len(why) for stage, why in told if stage["estimate"]), default=0)
+    for stage, why in told:
         head = f"  {symbol(stage)}  {stage['stage']:<{names}}  {stage['verdict']:<{verdicts}}"
-        lines.append(f"{head}  {explanation(stage, now)}")
-    lines += ["", summary(plan)]
+        lines.append(f"{head}  {why:<{min(widest, ALIGNED)}}  {_estimate(stage)}".rstrip())
+    lines += ["", summary(plan), *_totals(plan, free)]
     lines += [f"hint: {hint}" for hint in plan["hints"]]
     return lines
 
@@ -65,10 +76,48 @@ def explanation(stage: StageDocument, now: datetime) -> str:
 def summary(plan: PlanDocument) -> str:
     """How many stages have each verdict."""
     if not plan["changes"]:
-        count = len(plan["stages"])
-        return f"Nothing to do: {count} stage{'s' if count > 1 else ''} cached"
+        count, skipped = plan["summary"]["cached"], plan["summary"]["skipped"]
+        left_out = f", {skipped} skipped" if skipped else ""
+        return f"Nothing to do: {count} stage{'s' if count > 1 else ''} cached{left_out}"
     parts = {words: plan["summary"][verdict] for verdict, words in VERDICTS.items()}
     return "Plan: " + ", ".join(f"{count} {what}" for what, count in parts.items() if count)
+
+
+def _estimate(stage: StageDocument) -> str:
+    """What the stage will take, in brackets; whose result tells it, when that is not its own."""
+    known = stage["estimate"]
+    if known is None:
+        return ""
+    source = f", as {known['source']}" if known["basis"] == "kind" else ""
+    return f"[est {' · '.join(_spent(known))}{source}]"
+
+
+def _totals(plan: PlanDocument, free: int | None) -> Iterator[str]:
+    """The sums, when any stage has an estimate: of what runs for certain, and of all that may run."""
+    if not any(stage["estimate"] for stage in plan["stages"]):
+        return
+    certain, possible = plan["estimate"]["certain"], plan["estimate"]["possible"]
+    if certain["seconds"] or certain["unknown"]:
+        yield f"Estimate: {_sum(certain, free)}"
+    if possible != certain:
+        yield f"With what is undecided: {_sum(possible, free)}"
+
+
+def _sum(total: TotalDocument, free: int | None) -> str:
+    unknown = [f"unknown for {', '.join(total['unknown'])}"] if total["unknown"] else []
+    if not total["seconds"]:
+        return unknown[0]
+    wall, *gpus = _spent(total)
+    left = "" if free is None else f" ({'! ' if free < total['size'] else ''}{quantities.size(free)} free)"
+    disk = [f"+{quantities.size(total['size'])}{left}"] if total["size"] else []
+    parts = [f"at least {wall} wall", *gpus, *disk]
+    return "; ".join([" · ".join(parts), *unknown])
+
+
+def _spent(taken: EstimateDocument | TotalDocument) -> list[str]:
+    hours = taken["gpu_seconds"] / 3600
+    gpus = [f"{hours:.0f} GPU-h" if hours >= 10 else f"{hours:.1f} GPU-h"] if hours else []
+    return [quantities.duration(taken["seconds"]), *gpus]
 
 
 def _heading(plan: PlanDocument) -> str:

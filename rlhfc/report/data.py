@@ -23,6 +23,7 @@ STATES = {
     Verdict.RESUME: "can resume",
     Verdict.UNDECIDED: "waits",
     Verdict.RUN: "to run",
+    Verdict.SKIPPED: "left out",
 }
 
 

@@ -7,12 +7,14 @@ watched it died.
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from rlhfc.observe import LOOKED
 from rlhfc.run.process import Identity, end_processes, leftovers
 from rlhfc.store.files import write_atomic
 from rlhfc.store.ledger import utc_now
@@ -118,6 +120,19 @@ def attempts_since_done(work: Path) -> list[Status]:
         elif status is not None:
             statuses.append(status)
     return statuses
+
+
+def seconds_so_far(work: Path) -> float:
+    """Wall time of the attempts since the last that was done; where nobody saw the end, to the last sign."""
+    total = 0.0
+    for attempt in attempts(work):
+        status = attempt.status()
+        if status is not None and status.state == "done":
+            total = 0.0
+        elif status is not None:
+            sys.audit(LOOKED, attempt.log)
+            total += status.seconds if status.ended else replace(status, ended=_last_sign(attempt)).seconds
+    return total
 
 
 def new_attempt(work: Path) -> Attempt:

@@ -14,7 +14,8 @@ from rlhfc.compile.action import Pipeline
 from rlhfc.compile.reasons import PENDING, Reason
 from rlhfc.compile.world import World
 from rlhfc.plan.compare import changes_between
-from rlhfc.plan.planner import Plan, make_plan
+from rlhfc.plan.planner import Plan
+from rlhfc.plan.select import Selected, plan_selected
 from rlhfc.plan.words import sentences
 from rlhfc.run import preflight
 from rlhfc.run.board import Board
@@ -91,15 +92,13 @@ def run_pipeline(
     return outcome
 
 
-def check(
-    pipeline: Pipeline, store: Store, world: World, machine: Machine, forced: Collection[str] = ()
-) -> Plan:
-    """Plan, and refuse what cannot be carried out; writes nothing.
+def check(pipeline: Pipeline, selected: Selected, store: Store, world: World, machine: Machine) -> Plan:
+    """Plan what is selected, and refuse what cannot be carried out; writes nothing.
 
     Raises:
         UserError: something is known to fail.
     """
-    plan = make_plan(pipeline, store, world.libraries, forced)
+    plan = plan_selected(pipeline, selected, store, world.libraries)
     preflight.check(plan, len(machine.devices), world.libraries)
     return plan
 

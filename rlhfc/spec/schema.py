@@ -14,7 +14,7 @@ from rlhfc.kind import REFERENCE, InputModel, SpecModel
 from rlhfc.spec.model import STAGE_NAME, SpecFile
 
 FILE_NAME = "pipeline.schema.json"
-_DIALECT = "https://json-schema.org/draft/2020-12/schema"
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
 def pipeline_schema(kinds: Mapping[str, LoadedKind]) -> dict[str, Any]:
@@ -48,7 +48,7 @@ def pipeline_schema(kinds: Mapping[str, LoadedKind]) -> dict[str, Any]:
     properties["defaults"]["properties"] = fields
     definitions["Stage"] = _stage({name: model.__name__ for name, model in models.items()})
     return {
-        "$schema": _DIALECT,
+        "$schema": DIALECT,
         "title": "rlhfc pipeline",
         **top,
         "allOf": [_closed(list(models), list(fields)), _complete(required)],
@@ -71,8 +71,13 @@ def _tidy(value: Any) -> Any:
     if isinstance(tidied.get("impact"), str):
         tidied["x-impact"] = tidied.pop("impact")
     if isinstance(tidied.get("description"), str):
-        tidied["description"] = re.sub(r"\s+", " ", tidied["description"].replace("``", "`"))
+        tidied["description"] = prose(tidied["description"])
     return tidied
+
+
+def prose(text: str) -> str:
+    """A docstring as one line of plain text."""
+    return re.sub(r"\s+", " ", text.replace("``", "`"))
 
 
 def _with_impact(schema: dict[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from rlhfc.store.digest import DIGEST, TreeEntry, tagged_digest, tree_digest, tree_rows
 
@@ -40,6 +40,14 @@ class ActionResult:
     attempts: int
     finished: str
     size: int
+
+
+class Made(NamedTuple):
+    """A result that was made, or found whole, in a run."""
+
+    pipeline: str
+    stage: str
+    key: str
 
 
 def encode_result(result: ActionResult) -> bytes:

@@ -22,6 +22,7 @@ from rlhfc.store.publish import Product, Publisher
 from rlhfc.store.records import (
     ActionResult,
     DamagedRecordError,
+    Made,
     decode_document,
     decode_result,
     decode_tree,
@@ -94,6 +95,18 @@ class Store:
     def last_key(self, pipeline: str, stage: str) -> str | None:
         """Key under which the stage was last found or made whole in a run of this pipeline."""
         return self._last_keys().get((pipeline, stage))
+
+    def made(self) -> list[Made]:
+        """Every result that a run has made or found whole here, newest first."""
+        done = (entry for entry in reversed(self.ledger.read()) if entry["event"] in DONE_EVENTS)
+        return [Made(entry["pipeline"], entry["stage"], entry["key"]) for entry in done]
+
+    def record(self, key: str) -> ActionResult | None:
+        """What an action yielded, whether or not its files are still there."""
+        try:
+            return decode_result(self.layout.action(key).read_bytes(), key)
+        except (FileNotFoundError, DamagedRecordError):
+            return None  # told by `lookup`, where it matters
 
     def checkpoint(self, stage: str, key: str) -> tuple[int, int] | None:
         """Step of the newest complete checkpoint, and the step the stage ends at."""

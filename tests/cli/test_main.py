@@ -44,7 +44,9 @@ commands:
     run       run what is not done yet
     show      show the stages, attempts and results of a pipeline
     report    write the HTML report of a pipeline
-    schema    write the JSON Schema of a spec, for editors
+    schema    write the JSON Schemas of a spec and of a plan
+    completion
+              print a shell's completion script
 """
 
 
@@ -66,7 +68,7 @@ def command(monkeypatch):
     """Replaces the work of `plan` by a function."""
 
     def replacing(work):
-        module = SimpleNamespace(configure=lambda parser: None, run=work)
+        module = SimpleNamespace(run=work)
         monkeypatch.setattr(cli.importlib, "import_module", lambda name: module)
 
     return replacing
@@ -79,12 +81,14 @@ def test_help_lists_the_commands(arguments, plain):
     assert (0, HELP, "") == (result.returncode, result.stdout, result.stderr)
 
 
-def test_help_imports_nothing_heavy():
-    """`--help` needs the standard library and nothing else."""
+@pytest.mark.parametrize("arguments", [["--help"], *([name, "--help"] for name in COMMANDS)], ids=" ".join)
+def test_help_imports_nothing_heavy(arguments):
+    """`--help`, of rlhfc and of each command, needs the standard library and nothing else."""
     script = (
         "import sys, contextlib, io\n"
         "from rlhfc.cli.main import main\n"
-        "with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()): main(['--help'])\n"
+        "with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):\n"
+        f"    main({arguments})\n"
         "print(' '.join(sys.modules))\n"
     )
     result = subprocess.run(
@@ -122,7 +126,7 @@ def test_version_is_told():
 MISTAKES = {
     ("pln",): "error: there is no command `pln`\nhint: did you mean `plan`?\n",
     ("frobnicate",): "error: there is no command `frobnicate`\n"
-    "hint: commands: `init`, `plan`, `run`, `show`, `report`, `schema`\n",
+    "hint: commands: `init`, `plan`, `run`, `show`, `report`, `schema`, `completion`\n",
     ("--verbos",): "error: unrecognized arguments: --verbos\nhint: see `rlhfc --help`\n",
     ("schema", "--chek"): "error: unrecognized arguments: --chek\nhint: see `rlhfc --help`\n",
     (
@@ -157,7 +161,7 @@ def test_mistake_in_a_spec_is_rendered_on_stderr(tmp_path):
 def test_status_of_the_command_is_passed_on(command):
     """What a command returns is the exit status."""
     command(lambda arguments: 2)
-    assert 2 == main(["plan"])
+    assert 2 == main(["plan", "spec.yaml"])
 
 
 def test_unexpected_error_keeps_its_traceback(command):
@@ -168,7 +172,7 @@ def test_unexpected_error_keeps_its_traceback(command):
 
     command(broken)
     with pytest.raises(ZeroDivisionError, match="ours"):
-        main(["plan"])
+        main(["plan", "spec.yaml"])
 
 
 def test_interrupt_exits_with_130(command, capsys):
@@ -178,7 +182,7 @@ def test_interrupt_exits_with_130(command, capsys):
         raise KeyboardInterrupt
 
     command(interrupted)
-    assert 130 == main(["plan"])
+    assert 130 == main(["plan", "spec.yaml"])
     assert "interrupted\n" == capsys.readouterr().err
 
 
@@ -187,9 +191,8 @@ def test_closed_pipe_is_quiet():
     reader, writer = os.pipe()
     os.close(reader)
     script = "import sys; from rlhfc.cli import main as m\n"
-    script += "class C:\n  configure = staticmethod(lambda p: None)\n"
-    script += "  run = staticmethod(lambda a: print('x' * 100000, flush=True) or 0)\n"
-    script += "m.importlib.import_module = lambda name: C\nsys.exit(m.main(['plan']))\n"
+    script += "class C:\n  run = staticmethod(lambda a: print('x' * 100000, flush=True) or 0)\n"
+    script += "m.importlib.import_module = lambda name: C\nsys.exit(m.main(['plan', 'spec.yaml']))\n"
     with os.fdopen(writer, "w") as out:
         result = subprocess.run(
             [sys.executable, "-c", script],
@@ -264,8 +267,8 @@ def test_init_data_has_distinct_questions_and_answers():
 
 
 def test_schema_is_written_and_checked(tmp_path, capsys):
-    """`schema` writes the file; `--check` accepts it, refuses a stale one, and writes nothing."""
-    target = tmp_path / "out" / "pipeline.schema.json"
+    """`schema` writes the files; `--check` accepts them, refuses a stale one, and writes nothing."""
+    target = tmp_path / "out" / "plan.schema.json"
     assert 1 == main(["schema", "--check", "--output", str(target.parent)])
     assert not target.exists()
     assert 0 == main(["schema", "--output", str(target.parent)])
@@ -273,6 +276,6 @@ def test_schema_is_written_and_checked(tmp_path, capsys):
     target.write_text("{}\n", encoding="utf-8")
     capsys.readouterr()
     assert 1 == main(["schema", "--check", "--output", str(target.parent)])
-    expected = f"error: `{target}` is not what the stage kinds say\n"
+    expected = f"error: `{target}` is not what the code says\n"
     expected += f"hint: run `rlhfc schema --output {target.parent}`\n"
     assert (expected, "{}\n") == (capsys.readouterr().err, target.read_text(encoding="utf-8"))

@@ -92,7 +92,7 @@ def test_json_and_show(spec: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert all(f"\n{stage}: command\n" in out for stage in ("first", "second"))
 
 
-@pytest.mark.parametrize("option", ["--show", "--force"])
+@pytest.mark.parametrize("option", ["--show", "--force", "--target", "--from", "--until"])
 def test_names_of_stages(option: str, spec: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A stage that is not there is told with the nearest name."""
     assert 1 == main(["plan", "toy.yaml", option, "secnd"])

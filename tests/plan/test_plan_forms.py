@@ -11,17 +11,15 @@ from toy import Toy
 from rlhfc.compile.action import ResolvedSource
 from rlhfc.compile.reasons import Reason, ReasonCode
 from rlhfc.plan import quantities, words
-from rlhfc.plan.describe import plan_document
-from rlhfc.plan.planner import Plan
 from rlhfc.plan.rendering import rendered, rendered_lines
 from rlhfc.plan.text import plan_lines
 
 NOW = datetime(2026, 3, 4, 11, tzinfo=UTC)
 
 
-def text(plan: Plan) -> str:
+def text(toy: Toy) -> str:
     """The plan as printed, framed by line breaks."""
-    return "\n".join(["", *plan_lines(plan_document(plan, ".rlhfc", 0), NOW), ""])
+    return "\n".join(["", *plan_lines(toy.document(), NOW), ""])
 
 
 def test_before_the_first_run(toy: Toy) -> None:
@@ -34,7 +32,7 @@ toy · toy.yaml · store .rlhfc · no GPU here
   +  score  run  never run (after fit)
 
 Plan: 3 to run
-""" == text(toy.plan())
+""" == text(toy)
 
 
 def test_after_a_run(toy: Toy) -> None:
@@ -49,7 +47,7 @@ toy · toy.yaml · store .rlhfc · no GPU here
   =  score  cached  3 d ago, took 4 min 10 s, 13.5 MB
 
 Nothing to do: 3 stages cached
-""" == text(toy.plan())
+""" == text(toy)
 
 
 def test_after_an_edit(toy: Toy) -> None:
@@ -60,11 +58,13 @@ def test_after_an_edit(toy: Toy) -> None:
 toy · toy.yaml · store .rlhfc · no GPU here
 
   =  split  cached     3 d ago, took 4 min 10 s, 13.5 MB
-  ±  fit    run        seed 1234 → 7; rate 0.1 → 0.05
-  ?  score  undecided  after fit, if what it reads changes
+  ±  fit    run        seed 1234 → 7; rate 0.1 → 0.05       [est 4 min 10 s]
+  ?  score  undecided  after fit, if what it reads changes  [est 4 min 10 s]
 
 Plan: 1 to run, 1 undecided, 1 cached
-""" == text(toy.plan())
+Estimate: at least 4 min 10 s wall · +13.5 MB
+With what is undecided: at least 8 min 21 s wall · +27.0 MB
+""" == text(toy)
 
 
 def test_after_an_interruption(toy: Toy) -> None:
@@ -79,11 +79,12 @@ def test_after_an_interruption(toy: Toy) -> None:
 toy · toy.yaml · store .rlhfc · no GPU here
 
   =  split  cached  3 d ago, took 4 min 10 s, 13.5 MB
-  ↻  fit    resume  at step 120 of 200; rate 0.1 → 0.05
-  ±  score  run     rate 0.1 → 0.3 (after fit)
+  ↻  fit    resume  at step 120 of 200; rate 0.1 → 0.05  [est 1 min 40 s]
+  ±  score  run     rate 0.1 → 0.3 (after fit)           [est 4 min 10 s]
 
 Plan: 1 to run, 1 to resume, 1 cached
-""" == text(toy.plan())
+Estimate: at least 5 min 51 s wall · +27.0 MB
+""" == text(toy)
 
 
 def test_on_a_laptop(toy: Toy) -> None:
@@ -95,14 +96,15 @@ def test_on_a_laptop(toy: Toy) -> None:
     assert """
 toy · toy.yaml · store .rlhfc · no GPU here
 
-  ?  split  undecided  its key cannot be known here
-  ?  fit    undecided  after split, if what it reads changes; its key cannot be known here
-  ?  score  undecided  after fit, if what it reads changes
+  ?  split  undecided  its key cannot be known here                                  [est 4 min 10 s]
+  ?  fit    undecided  after split, if what it reads changes; its key cannot be known here  [est 4 min 10 s]
+  ?  score  undecided  after fit, if what it reads changes                           [est 4 min 10 s]
 
 Plan: 3 undecided
+With what is undecided: at least 12 min 31 s wall · +40.5 MB
 hint: `torch` is not installed here: keys are known where the stages can run
 hint: the newest commit of `o/d` is not known here: pin it
-""" == text(toy.plan())
+""" == text(toy)
 
 
 def test_several_sources_that_are_not_known(toy: Toy) -> None:
@@ -114,7 +116,7 @@ def test_several_sources_that_are_not_known(toy: Toy) -> None:
         "hint: commits of `o/d`, `o/m` are not known here: "
         "pin them with `revision:` (40 hex digits) or use `--mirror`"
     )
-    assert expected == text(toy.plan()).splitlines()[-1]
+    assert expected == text(toy).splitlines()[-1]
 
 
 def test_many_reasons_are_cut(toy: Toy) -> None:
@@ -126,7 +128,7 @@ def test_many_reasons_are_cut(toy: Toy) -> None:
     toy.change(
         "fit", loaded=replace(loaded, kind=kind), code={"a.py": "b3:1", "b.py": "b3:2", "fit/main.py": "b3:3"}
     )
-    line = text(toy.plan()).splitlines()[4]
+    line = text(toy).splitlines()[4].partition("  [est")[0]
     assert "  ±  fit    run        version of the kind 1 → 2; seed 1234 → 1; rate 0.1 → 0.5; 1 more" == line
 
 
@@ -134,7 +136,7 @@ def test_the_same_facts_as_json(toy: Toy) -> None:
     """Everything that the text says, for a stage of each verdict, under a version."""
     toy.run()
     toy.edit("fit", rate=0.05, every=9)
-    document = plan_document(toy.plan(), ".rlhfc", 0)
+    document = toy.document()
     cached, run, undecided = (toy.plan().stages[name] for name in ("split", "fit", "score"))
     assert {
         "format_version": "1.0",
@@ -143,7 +145,11 @@ def test_the_same_facts_as_json(toy: Toy) -> None:
         "store": ".rlhfc",
         "gpus": 0,
         "changes": True,
-        "summary": {"cached": 1, "resume": 0, "run": 1, "undecided": 1},
+        "summary": {"cached": 1, "resume": 0, "run": 1, "undecided": 1, "skipped": 0},
+        "estimate": {
+            "certain": {"seconds": 250.4, "gpu_seconds": 0.0, "size": 13_500_000, "unknown": []},
+            "possible": {"seconds": 500.8, "gpu_seconds": 0.0, "size": 27_000_000, "unknown": []},
+        },
         "hints": [],
         "warnings": [],
         "stages": [
@@ -162,6 +168,7 @@ def test_the_same_facts_as_json(toy: Toy) -> None:
                     "size": 13_500_000,
                     "outputs": {"out": "b3:split1"},
                 },
+                "estimate": None,
             },
             {
                 "stage": "fit",
@@ -181,6 +188,13 @@ def test_the_same_facts_as_json(toy: Toy) -> None:
                 "differences": [{"path": "params.every", "before": 7, "after": 9}],
                 "resume": None,
                 "result": None,
+                "estimate": {
+                    "seconds": 250.4,
+                    "gpu_seconds": 0.0,
+                    "size": 13_500_000,
+                    "basis": "stage",
+                    "source": "toy/fit",
+                },
             },
             {
                 "stage": "score",
@@ -200,6 +214,13 @@ def test_the_same_facts_as_json(toy: Toy) -> None:
                 "differences": [],
                 "resume": None,
                 "result": None,
+                "estimate": {
+                    "seconds": 250.4,
+                    "gpu_seconds": 0.0,
+                    "size": 13_500_000,
+                    "basis": "stage",
+                    "source": "toy/score",
+                },
             },
         ],
     } == document

@@ -10,8 +10,11 @@ from typing import Any
 from rlhfc.compile.action import Action, LoadedKind, Pipeline, ResolvedSource, UpstreamOutput
 from rlhfc.compile.keys import KeyDocument, key_document
 from rlhfc.kind import Input, Kind, StageParams, numeric, runtime, semantic
+from rlhfc.plan.describe import plan_document
+from rlhfc.plan.document import PlanDocument
+from rlhfc.plan.estimate import estimates
 from rlhfc.plan.planner import Plan, make_plan
-from rlhfc.store.records import ActionResult
+from rlhfc.store.records import ActionResult, Made
 
 SPEC = """\
 schema: 1
@@ -49,6 +52,7 @@ class FakeStore:
     kept: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     last: dict[str, str] = field(default_factory=dict)
     checkpoints: dict[str, tuple[int, int]] = field(default_factory=dict)
+    spent: dict[str, float] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
 
     def lookup(self, key: str) -> ActionResult | None:
@@ -63,6 +67,14 @@ class FakeStore:
     def last_key(self, pipeline: str, stage: str) -> str | None:
         """See ``StoreReader``."""
         return self.last.get(f"{pipeline}/{stage}")
+
+    def made(self) -> list[Made]:
+        """See ``History``."""
+        return [Made(*place.split("/"), key) for place, key in reversed(self.last.items())]
+
+    def record(self, key: str) -> ActionResult | None:
+        """See ``History``."""
+        return self.results.get(key)
 
     def checkpoint(self, stage: str, key: str) -> tuple[int, int] | None:
         """See ``StoreReader``."""
@@ -93,6 +105,12 @@ class Toy:
     def plan(self, *forced: str) -> Plan:
         """Plan it."""
         return make_plan(self.pipeline(), self.store, self.installed.get, forced)
+
+    def document(self, *forced: str, gpus: int = 0) -> PlanDocument:
+        """Plan it, estimate what runs, and describe that."""
+        plan = self.plan(*forced)
+        known = estimates(plan, self.store, lambda stage, key: self.store.spent.get(key, 0.0))
+        return plan_document(plan, ".rlhfc", gpus, known)
 
     def run(self, made: str = "1") -> None:
         """Act as a run that does what the plan says; every output holds ``made``, under its stage's name."""

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +18,7 @@ REPEATED = argparse._AppendAction
 def parser_of(name: str) -> argparse.ArgumentParser:
     """The parser of one command, with its own arguments only."""
     parser = Parser(prog=f"rlhfc {name}", add_help=False, allow_abbrev=False)
-    importlib.import_module(COMMANDS[name].module).configure(parser)
+    COMMANDS[name].configure(parser)
     return parser
 
 

@@ -117,7 +117,7 @@ def test_first_pipeline_from_an_empty_folder(installed, tmp_path):
 
 
 def test_schema_from_an_empty_folder(installed, tmp_path):
-    """`rlhfc schema` writes the very file that the repository holds."""
+    """`rlhfc schema` writes the very files that the repository holds."""
     installed.output("rlhfc", "schema", cwd=tmp_path)
-    name = "schemas/pipeline.schema.json"
-    assert (ROOT / name).read_text(encoding="utf-8") == (tmp_path / name).read_text(encoding="utf-8")
+    held = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "schemas").iterdir()}
+    assert held == {path.name: path.read_text(encoding="utf-8") for path in (tmp_path / "schemas").iterdir()}

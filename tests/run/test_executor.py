@@ -9,6 +9,7 @@ import pytest
 import yaml
 from workshop import KINDS
 
+from rlhfc.cli.main import main
 from rlhfc.errors import UserError
 from rlhfc.run.attempt import attempts
 from rlhfc.run.summary import closing_lines, run_document, table_lines
@@ -91,6 +92,21 @@ def test_forced_stage_runs_again(bench):
     ran(bench)
     assert {"a": "cached", "b": "done", "c": "cached"} == bench.states(forced=["b"])
     assert ["b"] == ran(bench)
+
+
+def test_selection_runs_a_part(bench):
+    """What is left out is not launched; what `--from` leaves out must be there before anything starts."""
+    bench.write(**CHAIN)
+    with pytest.raises(UserError) as refused:
+        bench.run(start=("b",))
+    assert ["a is left out by `--from b`, and is not cached"] == [
+        found.message for found in refused.value.diagnostics
+    ]
+    assert [] == bench.trace()
+    assert {"a": "done"} == bench.states(target=("a",))
+    assert {"a": "cached", "b": "done"} == bench.states(start=("b",), until=("b",))
+    assert {"a": "cached", "b": "cached", "c": "done"} == bench.states(start=("c",))
+    assert ["a", "b", "c"] == ran(bench)
 
 
 def spans(bench) -> dict[str, tuple[float, float]]:
@@ -323,3 +339,17 @@ def test_source_without_commit_is_told_before_anything_starts(bench, monkeypatch
     with pytest.raises(UserError, match="newest commit of `owner/name` is not known here"):
         bench.run()
     assert [] == bench.trace()
+
+
+def test_saved_plan_is_carried_out_and_continued(bench, monkeypatch):
+    """What was saved is what runs, and the same command once more finds it done."""
+    monkeypatch.setenv("TOY_TRACE", str(bench.trace_file))
+    monkeypatch.chdir(bench.folder)
+    bench.write(**CHAIN)
+    assert 0 == main(["plan", "toys.yaml", "--store", "store", "--until", "b", "-o", "part.plan"])
+    assert 0 == main(["run", "part.plan"])
+    assert ["a", "b"] == ran(bench)
+    assert 0 == main(["run", "part.plan"])
+    bench.write(**{**CHAIN, "b": {"value": 7, "left": "a.thing"}})
+    assert 1 == main(["run", "part.plan"])
+    assert [] == ran(bench)

@@ -5,12 +5,14 @@ import os
 import signal
 import struct
 import threading
+from datetime import UTC, datetime
 
 import pytest
 from rich.console import Console
 from workshop import wait_for
 
 from rlhfc.run import logs
+from rlhfc.run.attempt import Attempt, Status, seconds_so_far
 from rlhfc.run.board import Row
 from rlhfc.run.display import progress_text
 from rlhfc.run.live import table
@@ -276,3 +278,25 @@ def test_report_stays_in_the_store(tmp_path, name):
     path = Layout(tmp_path).report(name)
     assert tmp_path / "reports" == path.parent
     assert path.name not in (".html", "..html")
+
+
+def test_time_of_attempts_so_far(tmp_path):
+    """What one result takes: attempts after the last that was done, one without an end to its last sign."""
+
+    def tried(number: int, state: str, started: str, ended: str | None) -> Attempt:
+        attempt = Attempt(tmp_path / "attempts" / f"{number:03d}")
+        attempt.folder.mkdir(parents=True)
+        day = "2026-03-01T10:{}+00:00"
+        until = day.format(ended) if ended else None
+        attempt.write_status(Status("p", "s", "b3:1", "r", state, day.format(started), ended=until))
+        return attempt
+
+    assert 0.0 == seconds_so_far(tmp_path)
+    tried(1, "failed", "00:00", "05:00")
+    tried(2, "done", "06:00", "16:00")
+    tried(3, "interrupted", "20:00", "20:30")
+    killed = tried(4, "running", "30:00", None)
+    killed.log.write_text("step 7\n")
+    moment = datetime(2026, 3, 1, 10, 32, tzinfo=UTC).timestamp()
+    os.utime(killed.log, (moment, moment))
+    assert 150.0 == seconds_so_far(tmp_path)

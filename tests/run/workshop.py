@@ -13,6 +13,7 @@ import yaml
 from rlhfc.compile.digests import CachedDigester
 from rlhfc.compile.pipeline import compile_pipeline
 from rlhfc.compile.world import this_machine
+from rlhfc.plan.select import Selection, select
 from rlhfc.run.attempt import attempts
 from rlhfc.run.display import PlainDisplay
 from rlhfc.run.run import Machine, check, run_pipeline
@@ -55,17 +56,18 @@ class Bench:
         """Open the store; its warnings go to `said`."""
         return Store.create(self.folder / "store", warn=self.said.append)
 
-    def run(self, cpus=2, forced=()):
-        """Run in this process."""
+    def run(self, cpus=2, forced=(), **selection):
+        """Run in this process; the selection is that of :class:`rlhfc.plan.select.Selection`."""
         os.environ["TOY_TRACE"] = str(self.trace_file)
         store = self.store()
         world = this_machine([], CachedDigester())
         pipeline = compile_pipeline(load_pipeline(self.spec), world)
+        selected = select(pipeline, Selection(**selection, forced=tuple(forced)))
         stream = io.StringIO()
         try:
             show = lambda board: PlainDisplay(board, stream)  # noqa: E731
             machine = Machine(cpus, ())
-            plan = check(pipeline, store, world, machine, forced)
+            plan = check(pipeline, selected, store, world, machine)
             return run_pipeline(plan, store, world, machine, show, forced)
         finally:
             del os.environ["TOY_TRACE"]

@@ -1,0 +1,91 @@
+"""What each command takes, in one place and without what the commands need to do their work.
+
+So ``--help`` of any command, a mistake on the command line and shell completion are answered with
+the standard library alone. A command's own module is imported when its arguments have been read.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from rlhfc.cli.options import add_pipeline_options, add_selection_options
+
+MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
+
+
+def init(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``rlhfc init``."""
+    parser.add_argument(
+        "folder", metavar="DIR", type=Path, nargs="?", default=Path(), help="where (default: here)"
+    )
+    parser.add_argument(
+        "--model",
+        metavar="PATH|HUB_ID",
+        default=MODEL,
+        help=f"folder, GGUF file or hub id (default: {MODEL})",
+    )
+
+
+def plan(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``rlhfc plan``."""
+    add_pipeline_options(parser)
+    add_selection_options(parser)
+    parser.add_argument("--json", action="store_true", help="print the plan as JSON")
+    parser.add_argument(
+        "--detailed-exitcode", action="store_true", help="exit with 2 when there is something to do"
+    )
+    parser.add_argument(
+        "--show",
+        metavar="STAGE",
+        nargs="*",
+        help="print command, resolved config and DeepSpeed configs of these stages, or of all",
+    )
+    parser.add_argument(
+        "-o", "--output", metavar="FILE", type=Path, help="save the plan, for `rlhfc run FILE` to carry out"
+    )
+
+
+def run(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``rlhfc run``."""
+    add_pipeline_options(parser, "the pipeline's YAML file, or a plan that was saved with `rlhfc plan -o`")
+    add_selection_options(parser)
+    shown = parser.add_mutually_exclusive_group()
+    shown.add_argument("--quiet", action="store_true", help="show no progress")
+    shown.add_argument("-v", "--verbose", action="store_true", help="show the stages' logs as they grow")
+    parser.add_argument("--json", action="store_true", help="print the outcome as JSON")
+
+
+def show(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``rlhfc show``."""
+    add_pipeline_options(parser)
+    parser.add_argument("stage", metavar="STAGE", nargs="?", help="show this stage only")
+    part = parser.add_mutually_exclusive_group()
+    part.add_argument("--log", action="store_true", help="print the log of the newest attempt")
+    part.add_argument("--metrics", action="store_true", help="print the metrics, one JSON object a line")
+    part.add_argument("--key", action="store_true", help="print the key document as JSON")
+
+
+def report(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``rlhfc report``."""
+    add_pipeline_options(parser)
+    parser.add_argument("--output", metavar="FILE", type=Path, help="where to (default: in the store)")
+
+
+def schema(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``rlhfc schema``."""
+    parser.add_argument(
+        "--output",
+        metavar="DIR",
+        type=Path,
+        default=Path("schemas"),
+        help="folder of the schemas (default: schemas)",
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; exit with 1 when a file is stale"
+    )
+
+
+def completion(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``rlhfc completion``."""
+    parser.add_argument("shell", metavar="SHELL", choices=("bash", "zsh", "fish"), help="bash, zsh or fish")
