@@ -104,7 +104,9 @@ class Kind:
         engines: names of the models that get a DeepSpeed config. A name maps to the dotted path
             of its :class:`EngineParams` ("" for the parameters themselves, ``engines.actor`` for
             the ``actor`` settings exposed by the stage behind the input ``engines``).
-        exposes_settings: whether consumers see this kind's parameters under ``settings``.
+        exposes_settings: whether consumers may read this kind's parameters under ``settings``.
+        reads_settings: input address to the fields (dotted paths) that the kind reads of the settings
+            exposed behind it. A stage is given exactly these, and its key knows no others.
         resumable: whether attempts leave checkpoints.
         columns: input pattern to the fields that name its columns (``sources.*.data`` to
             ``sources.*.columns``), so that a column that is not there is told before anything runs.
@@ -119,6 +121,7 @@ class Kind:
     libraries: tuple[str, ...] = ()
     engines: dict[str, str] = field(default_factory=dict)
     exposes_settings: bool = False
+    reads_settings: dict[str, tuple[str, ...]] = field(default_factory=dict)
     resumable: bool = False
     columns: dict[str, str] = field(default_factory=dict)
     one_vocabulary: tuple[str, ...] = ()

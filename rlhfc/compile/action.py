@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from rlhfc.kind import Kind, StageParams
+from rlhfc.kind import Impact, Kind, StageParams
 from rlhfc.spec.inputs import type_of_input
 
 
@@ -73,7 +73,8 @@ class Action:
 
     Attributes:
         inputs: address (``model``, ``sources.0.data``) to where it comes from.
-        settings: address to the action whose parameters it exposes (see ``Kind.exposes_settings``).
+        settings: address to the action behind it, whose parameters the kind reads in part (see
+            ``Kind.reads_settings``).
         device: what ``device: auto`` came to on this machine.
         code: file to digest of what the stage runs (see ``rlhfc.compile.code``).
         line: where the stage starts in the spec.
@@ -98,6 +99,11 @@ class Action:
     def kind(self) -> Kind:
         """Declaration of the stage's kind."""
         return self.loaded.kind
+
+    @property
+    def keyed_impacts(self) -> frozenset[Impact]:
+        """Impacts whose leaves enter the key."""
+        return frozenset({"semantic"})
 
 
 @dataclass(frozen=True)

@@ -69,15 +69,18 @@ def code_digests(loaded: LoadedKind, digests: Digester) -> dict[str, str]:
     code = _closure(loaded.module, roots, digests)
     shown = f"{roots[-1].shown}{loaded.folder.relative_to(roots[-1].folder).as_posix()}"
     for path in _data_files(loaded.folder):
-        code[f"{shown}/{path.name}"] = digests.file(path)
+        code[f"{shown}/{path.relative_to(loaded.folder).as_posix()}"] = digests.file(path)
     return code
 
 
 def _data_files(folder: Path) -> Iterator[Path]:
-    """What lies beside the code and may be read by it: templates, tables."""
+    """What lies beside the code, at any depth, and may be read by it: templates, tables."""
     for path in sorted(folder.iterdir()):
-        hidden = path.name.startswith(".")
-        if path.is_file() and not hidden and path.suffix not in (".py", ".md") and path.name not in NOT_CODE:
+        if path.name.startswith(".") or path.name == "__pycache__":
+            continue
+        if path.is_dir():
+            yield from _data_files(path)
+        elif path.is_file() and path.suffix not in (".py", ".md") and path.name not in NOT_CODE:
             yield path
 
 

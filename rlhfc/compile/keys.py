@@ -9,7 +9,7 @@ from typing import Any
 from rlhfc.compile.action import Action, ResolvedSource
 from rlhfc.compile.impacts import full, leaves
 from rlhfc.compile.reasons import Reason, ReasonCode
-from rlhfc.compile.render import masked_argv, masked_config
+from rlhfc.compile.render import keyed_config, masked_argv
 from rlhfc.compile.world import Libraries, major_minor
 from rlhfc.kind import StageParams
 from rlhfc.store.digest import tagged_digest
@@ -72,7 +72,7 @@ def key_document(
         "kind": action.kind.name,
         "abi": action.kind.abi,
         "argv": masked_argv(action),
-        "config": masked_config(action),
+        "config": keyed_config(action),
         "inputs": inputs,
         "code": dict(action.code),
         "libraries": {name: major_minor(version) for name, version in versions.items()},
@@ -110,7 +110,13 @@ def _recorded(action: Action, versions: Mapping[str, str]) -> dict[str, Any]:
     recorded = _not_semantic(action.params, "params")
     recorded["params.device"] = action.device
     for address, source in action.settings.items():
-        recorded |= _not_semantic(source.params, f"settings.{address}")
+        read = action.kind.reads_settings[address]
+        prefix = f"settings.{address}"
+        recorded |= {
+            path: value
+            for path, value in _not_semantic(source.params, prefix).items()
+            if any(f"{path}.".startswith(f"{prefix}.{field}.") for field in read)
+        }
     return recorded | {f"libraries.{name}": version for name, version in versions.items()}
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rlhfc.compile.reasons import Reason, ReasonCode
+from rlhfc.store.digest import canonical_json
 
 Change = tuple[str, Any, Any]
 """Dotted path, value before, value after; None where there is none."""
@@ -58,7 +59,7 @@ def differences_between(before: Mapping[str, Any], after: Mapping[str, Any]) -> 
 
 
 def _scalar(code: ReasonCode, name: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Reason]:
-    if before.get(name) == after[name]:
+    if _same(before.get(name), after[name]):
         return []
     return [Reason(code, "", before.get(name), after[name])]
 
@@ -86,5 +87,10 @@ def _walk(before: Any, after: Any, path: str) -> Iterator[Change]:
     elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
         for index, (old, new) in enumerate(zip(before, after, strict=True)):
             yield from _walk(old, new, f"{path}.{index}")
-    elif before != after or type(before) is not type(after):
+    elif not _same(before, after):
         yield path, before, after
+
+
+def _same(before: Any, after: Any) -> bool:
+    """Whether a key takes two values for one: ``1`` is not ``1.0`` or ``true``, nor ``0.0`` ``-0.0``."""
+    return canonical_json(before) == canonical_json(after)

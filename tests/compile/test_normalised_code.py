@@ -162,6 +162,15 @@ def test_an_edit_is_seen_and_a_comment_is_not(write: Write, tmp_path: Path) -> N
     assert ["deep.py"] == [name for name in after if after[name] != before[name]]
 
 
+def test_data_beside_the_code(write: Write, tmp_path: Path) -> None:
+    """Files that the code may read count at any depth; caches, notes and what is hidden do not."""
+    write("mine/fit/main.py", "")
+    for name in ("table.json", "cards/deep/card.j2", "__pycache__/x.pyc", ".cache/y", "notes.md", "un.py"):
+        write(f"mine/fit/{name}", name)
+    found = code_digests(kind_in(tmp_path / "mine/fit", tmp_path / "mine"), CachedDigester())
+    assert ["fit/cards/deep/card.j2", "fit/main.py", "fit/table.json"] == sorted(found)
+
+
 def test_code_that_is_not_python(write: Write, tmp_path: Path) -> None:
     """A syntax error is told with its place, not left out of the key."""
     path = write("mine/fit/main.py", "x = (\n")
