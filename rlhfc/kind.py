@@ -80,6 +80,10 @@ Input = Annotated[InputModel, BeforeValidator(_from_text)]
 class StageParams(SpecModel):
     """Fields that every stage has. Kinds add their own."""
 
+    # First, so that a plan tells it before the leaves that it brings into the key.
+    numerics: Literal["recorded", "strict"] = semantic(
+        "recorded", description="`strict`: numeric leaves enter the key as well, so that a change reruns"
+    )
     device: Literal["auto", "cpu", "gpu"] = numeric(
         "auto", description="`auto` takes GPUs where there are any, else the CPU"
     )

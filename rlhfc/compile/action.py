@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from rlhfc.compile.policy import LibraryPolicy
 from rlhfc.kind import Impact, Kind, StageParams
 from rlhfc.spec.inputs import type_of_input
 
@@ -78,6 +79,7 @@ class Action:
         device: what ``device: auto`` came to on this machine.
         code: file to digest of what the stage runs (see ``rlhfc.compile.code``).
         line: where the stage starts in the spec.
+        libraries: which versions of the kind's libraries enter the key.
     """
 
     pipeline: str
@@ -90,6 +92,7 @@ class Action:
     settings: Mapping[str, Action] = field(default_factory=dict)
     code: Mapping[str, str] = field(default_factory=dict)
     line: int = 1
+    libraries: LibraryPolicy = field(default_factory=LibraryPolicy)
 
     def repository_type(self, address: str) -> Literal["model", "dataset"]:
         """What a hub source at this address is, by the type that the kind declares for it."""
@@ -103,7 +106,8 @@ class Action:
     @property
     def keyed_impacts(self) -> frozenset[Impact]:
         """Impacts whose leaves enter the key."""
-        return frozenset({"semantic"})
+        strict: frozenset[Impact] = frozenset({"semantic", "numeric"})
+        return strict if self.params.numerics == "strict" else strict - {"numeric"}
 
 
 @dataclass(frozen=True)

@@ -89,6 +89,7 @@ class _Compiler:
             settings=settings,
             code=self._code_of(stage),
             line=stage.mark.line,
+            libraries=self.spec.libraries,
         )
         self.diagnostics.extend(missing_columns(stage, action))
         self.diagnostics.extend(self._vocabularies.check(stage, action))

@@ -66,8 +66,11 @@ def resolved_config(
 
 def keyed_config(action: Action) -> dict[str, Any]:
     """The part of the resolved config that decides the result; every other leaf is left out."""
+    params = render_params(action.params, keyed(action.keyed_impacts))
+    if "device" in params:
+        params["device"] = action.device  # what `auto` came to decides the rounding
     return {
-        "params": render_params(action.params, keyed(action.keyed_impacts)),
+        "params": params,
         "settings": settings_read(action, keyed(action.keyed_impacts)),
         "deepspeed": keyed_configs(action, action.keyed_impacts),
     }

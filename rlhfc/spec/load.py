@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import ValidationError, create_model
 
@@ -18,12 +18,15 @@ from rlhfc.errors import Diagnostic, Mark, UserError, did_you_mean, listing
 from rlhfc.kind import SpecModel, StageParams
 from rlhfc.spec.engines import engine_faults
 from rlhfc.spec.inputs import walk_inputs
+from rlhfc.spec.lifecycle import library_faults, library_policy
 from rlhfc.spec.messages import Subject, explain, shown
 from rlhfc.spec.model import STAGE_NAME, Draft, PipelineSpec, SpecFile, StageSpec
 from rlhfc.spec.nodes import Node
 from rlhfc.spec.overrides import override
 from rlhfc.spec.parse import parse_file
 from rlhfc.spec.ports import connect, cycle_faults, in_order, port_faults
+
+NUMERICS = get_args(SpecFile.model_fields["numerics"].annotation)
 
 __all__ = ["PipelineSpec", "StageSpec", "load_pipeline"]
 
@@ -46,11 +49,13 @@ def load_pipeline(path: Path, overrides: Sequence[str] = ()) -> PipelineSpec:
     faults.extend(port_faults(drafts))
     faults.extend(cycle_faults(drafts, graph))
     faults.extend(engine_faults(drafts))
+    faults.extend(library_faults(root, drafts))
     if faults or top is None:
         raise UserError(sorted(dict.fromkeys(faults), key=partial(_position, path)))
     ordered = in_order(graph)
     stages = {name: stage for name in ordered if (stage := _stage(drafts[name])) is not None}
-    return PipelineSpec(top.name or path.stem, path.absolute(), stages, graph, top.description)
+    name = top.name or path.stem
+    return PipelineSpec(name, path.absolute(), stages, graph, top.description, library_policy(top))
 
 
 def _top_level(root: Node, faults: list[Diagnostic]) -> SpecFile | None:
@@ -138,7 +143,8 @@ def _defaults(
         if name not in fields:
             hint = did_you_mean(name, fields, "fields")
             faults.append(Diagnostic(f"defaults: no stage has a field `{name}`", value.key, hint))
-    return defaults
+    numerics = root.child("numerics")
+    return {"numerics": numerics, **defaults} if numerics and numerics.text in NUMERICS else defaults
 
 
 def _draft(

@@ -11,6 +11,7 @@ import networkx
 from pydantic import Field
 
 from rlhfc.compile.action import LoadedKind
+from rlhfc.compile.policy import LibraryPolicy, Policy
 from rlhfc.errors import Mark
 from rlhfc.kind import InputModel, SpecModel, StageParams
 from rlhfc.spec.nodes import Node
@@ -30,6 +31,14 @@ class SpecFile(SpecModel):
     defaults: dict[str, Any] = Field(
         default_factory=dict,
         description="values for every stage whose kind has such a field and that does not set it",
+    )
+    libraries: Literal["strict"] | dict[str, Policy] = Field(
+        default_factory=dict,
+        description="which versions enter a key: by library `invalidate` (major and minor), `warn` "
+        "(recorded, a difference is told) or `ignore`; `strict`: full versions of all, and Python's",
+    )
+    numerics: Literal["recorded", "strict"] = Field(
+        "recorded", description="`numerics` of every stage that does not say otherwise"
     )
     stages: dict[str, dict[str, Any]] = Field(min_length=1, description="stages by name")
 
@@ -99,6 +108,7 @@ class PipelineSpec:
         graph: stage names; an edge leads from a stage to one that reads it, its ``addresses`` are
             the inputs that do.
         description: free text.
+        libraries: which versions of libraries enter keys.
     """
 
     name: str
@@ -106,3 +116,4 @@ class PipelineSpec:
     stages: Mapping[str, StageSpec]
     graph: networkx.DiGraph[str] = field(repr=False, compare=False)
     description: str = ""
+    libraries: LibraryPolicy = field(default_factory=LibraryPolicy)

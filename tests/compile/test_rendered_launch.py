@@ -156,6 +156,7 @@ def test_a_resolved_config_as_a_whole(bench: Bench, seven: str) -> None:
         "kind": "evaluate",
         "action_key": "b3:00",
         "params": {
+            "numerics": "recorded",
             "device": "auto",
             "ranks": 1,
             "threads": 1,
