@@ -92,6 +92,17 @@ class StageParams(SpecModel):
     seed: int = semantic(1234, ge=0, lt=2**32, description="seed of every random choice")
     log_every: int = runtime(10, ge=1, description="steps between two metric lines")
     description: str = label("", description="free text, shown in the report")
+    frozen: bool = label(False, description="its last result in this pipeline stands, whatever changed")
+    pin: str | None = label(
+        None,
+        pattern=r"^b3:[0-9a-f]{8,64}$",
+        description="the result under this key, or under the only one that begins so, stands",
+    )
+    ignore_changes: list[str] = label(
+        default_factory=list,
+        description="leaves and inputs of this stage of which a change alone reruns nothing; "
+        "`*` stands for any step",
+    )
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from rlhfc.cli.prepare import prepare
-from rlhfc.cli.stages import check_stages
+from rlhfc.cli.stages import check_stages, thawed
 from rlhfc.plan.describe import plan_document
 from rlhfc.plan.document import PlanDocument
 from rlhfc.plan.planner import make_plan
@@ -23,9 +23,10 @@ def plan_afresh(arguments: argparse.Namespace) -> tuple[PlanDocument, dict[str, 
     prepared = prepare(arguments)
     check_stages("--force", arguments.force, prepared.pipeline)
     check_stages("--show", arguments.show or [], prepared.pipeline)
+    pipeline = thawed(arguments, prepared.pipeline)
     warnings: list[str] = []
     store = Store.open(prepared.store, warnings.append)
-    plan = make_plan(prepared.pipeline, store, prepared.world.libraries, arguments.force)
+    plan = make_plan(pipeline, store, prepared.world.libraries, arguments.force)
     document = plan_document(plan, str(prepared.store), prepared.world.gpus, warnings)
     named = [] if arguments.show is None else arguments.show or list(plan.stages)
     return document, {name: rendered(plan.pipeline.actions[name], plan.stages[name].key) for name in named}

@@ -33,3 +33,14 @@ def add_pipeline_options(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="override a value of the spec; may be repeated",
     )
+
+
+def add_thaw(parser: argparse.ArgumentParser) -> None:
+    """Add ``--thaw``."""
+    parser.add_argument(
+        "--thaw",
+        metavar="STAGE",
+        action="append",
+        default=[],
+        help="take it as neither frozen nor pinned this time; may be repeated",
+    )

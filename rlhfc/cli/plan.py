@@ -13,7 +13,7 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
-from rlhfc.cli.options import add_pipeline_options
+from rlhfc.cli.options import add_pipeline_options, add_thaw
 from rlhfc.observe import observed
 from rlhfc.plan.document import PlanDocument
 from rlhfc.plan.memo import keep, question, recall
@@ -40,6 +40,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--force", metavar="STAGE", action="append", default=[], help="plan to run it anyway; may be repeated"
     )
+    add_thaw(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rlhfc.cli.main import colourful
-from rlhfc.cli.options import add_pipeline_options
+from rlhfc.cli.options import add_pipeline_options, add_thaw
 from rlhfc.cli.prepare import prepare
-from rlhfc.cli.stages import check_stages
+from rlhfc.cli.stages import check_stages, thawed
 from rlhfc.compile.action import Pipeline
 from rlhfc.compile.world import World
 from rlhfc.environment import read_environment
@@ -20,7 +20,7 @@ from rlhfc.run.display import Display, LogStreams, PlainDisplay, QuietDisplay
 from rlhfc.run.outcome import RunOutcome
 from rlhfc.run.pin import pin_sources
 from rlhfc.run.run import check, run_pipeline, this_machine_slots
-from rlhfc.run.summary import closing_lines, run_document, table_lines
+from rlhfc.run.summary import closing_lines, run_document, table_lines, there_words
 from rlhfc.store.store import Store
 
 
@@ -30,6 +30,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--force", metavar="STAGE", action="append", default=[], help="run it anyway; may be repeated"
     )
+    add_thaw(parser)
     shown = parser.add_mutually_exclusive_group()
     shown.add_argument("--quiet", action="store_true", help="show no progress")
     shown.add_argument("-v", "--verbose", action="store_true", help="show the stages' logs as they grow")
@@ -44,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     """
     prepared = prepare(arguments)
     check_stages("--force", arguments.force, prepared.pipeline)
-    pipeline, world = pin_sources(prepared.pipeline), prepared.world
+    pipeline, world = pin_sources(thawed(arguments, prepared.pipeline)), prepared.world
     machine = this_machine_slots(world.gpus, read_environment().visible_gpus)
     plan = check(pipeline, Store.open(prepared.store), world, machine, arguments.force)
     store = Store.create(prepared.store)  # nothing has been written before
@@ -77,8 +78,7 @@ def _tell(arguments: argparse.Namespace, outcome: RunOutcome, report: Path) -> N
     for line in closing_lines(outcome, arguments.spec):
         print(line, file=sys.stderr)
     if outcome.nothing_to_do and not arguments.quiet:
-        count = len(outcome.stages)
-        print(f"nothing to do: {count} of {count} stages cached", file=sys.stderr)
+        print(f"nothing to do: {there_words(outcome)}", file=sys.stderr)
     sys.stderr.flush()
     if arguments.json:
         print(json.dumps(run_document(outcome, report), indent=2, ensure_ascii=False))

@@ -10,7 +10,7 @@ from rlhfc.cli.options import add_pipeline_options
 from rlhfc.cli.prepare import prepare
 from rlhfc.cli.stages import check_stages
 from rlhfc.errors import Diagnostic, UserError
-from rlhfc.plan.planner import Plan, StagePlan, make_plan
+from rlhfc.plan.planner import Plan, StagePlan, Verdict, make_plan
 from rlhfc.plan.quantities import duration, size
 from rlhfc.plan.words import sentences
 from rlhfc.run.attempt import Attempt, attempts
@@ -77,7 +77,9 @@ def _overview(plan: Plan, store: Store) -> list[str]:
 
 def _details(planned: StagePlan, key: str | None, store: Store) -> list[str]:
     lines = [f"stage     {planned.stage} ({planned.kind})", f"state     {planned.verdict}"]
-    lines += [f"because   {text}" for text in sentences(planned.reasons)]
+    why = "although" if planned.verdict is Verdict.FROZEN else "because "
+    lines += [f"{why}  {text}" for text in sentences(planned.reasons)]
+    lines += [f"ignores   {text}" for text in sentences(planned.ignored)]
     if key is None:
         return lines
     lines.append(f"key       {key}")

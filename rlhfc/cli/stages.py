@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Iterable
 
 from rlhfc.compile.action import Pipeline
 from rlhfc.errors import Diagnostic, UserError, did_you_mean
+from rlhfc.plan.held import thaw
 
 
 def check_stages(option: str, names: Iterable[str], pipeline: Pipeline) -> None:
@@ -22,3 +24,13 @@ def check_stages(option: str, names: Iterable[str], pipeline: Pipeline) -> None:
             )
             for name in unknown
         )
+
+
+def thawed(arguments: argparse.Namespace, pipeline: Pipeline) -> Pipeline:
+    """The pipeline as ``--thaw`` has it.
+
+    Raises:
+        UserError: a name is no stage's, or the stage is not frozen.
+    """
+    check_stages("--thaw", arguments.thaw, pipeline)
+    return thaw(pipeline, arguments.thaw)

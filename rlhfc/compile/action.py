@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from rlhfc.compile.policy import LibraryPolicy
+from rlhfc.errors import Mark
 from rlhfc.kind import Impact, Kind, StageParams
 from rlhfc.spec.inputs import type_of_input
 
@@ -80,6 +81,7 @@ class Action:
         code: file to digest of what the stage runs (see ``rlhfc.compile.code``).
         line: where the stage starts in the spec.
         libraries: which versions of the kind's libraries enter the key.
+        places: where the spec says ``frozen`` and ``pin``.
     """
 
     pipeline: str
@@ -93,6 +95,7 @@ class Action:
     code: Mapping[str, str] = field(default_factory=dict)
     line: int = 1
     libraries: LibraryPolicy = field(default_factory=LibraryPolicy)
+    places: Mapping[str, Mark] = field(default_factory=dict)
 
     def repository_type(self, address: str) -> Literal["model", "dataset"]:
         """What a hub source at this address is, by the type that the kind declares for it."""
@@ -102,6 +105,11 @@ class Action:
     def kind(self) -> Kind:
         """Declaration of the stage's kind."""
         return self.loaded.kind
+
+    @property
+    def held(self) -> bool:
+        """Whether a result stands whatever changed: the stage is frozen or pinned."""
+        return self.params.frozen or self.params.pin is not None
 
     @property
     def keyed_impacts(self) -> frozenset[Impact]:

@@ -44,12 +44,12 @@ class Undecided:
 
     Attributes:
         reasons: one for each part that is missing.
-        partial: the key document without those parts.
+        document: the key document without those parts.
         recorded: as in :class:`KeyDocument`.
     """
 
     reasons: tuple[Reason, ...]
-    partial: dict[str, Any]
+    document: dict[str, Any]
     recorded: dict[str, Any]
 
 
@@ -104,7 +104,8 @@ def _libraries(action: Action, libraries: Libraries) -> tuple[dict[str, str], li
     policy = action.libraries
     found = {name: libraries(name) for name in policy.keyed(action.kind.libraries)}
     missing = [Reason(ReasonCode.LIBRARY_MISSING, name) for name, version in found.items() if version is None]
-    return {name: policy.shown(version) for name, version in found.items() if version is not None}, missing
+    shown = {name: policy.shown(version) for name, version in found.items() if version is not None}
+    return {**shown, **policy.put_back}, missing
 
 
 def _recorded(action: Action, libraries: Libraries) -> dict[str, Any]:

@@ -90,6 +90,7 @@ class _Compiler:
             code=self._code_of(stage),
             line=stage.mark.line,
             libraries=self.spec.libraries,
+            places={name: stage.locate((name,)) for name in ("frozen", "pin")},
         )
         self.diagnostics.extend(missing_columns(stage, action))
         self.diagnostics.extend(self._vocabularies.check(stage, action))

@@ -19,10 +19,12 @@ class LibraryPolicy:
     Attributes:
         strict: full versions of all libraries, and Python's, are in the key.
         named: policy by distribution; those that are not named are ``invalidate``.
+        put_back: versions as they stood in an earlier key (see ``rlhfc.compile.ignored``).
     """
 
     strict: bool = False
     named: Mapping[str, Policy] = field(default_factory=dict)
+    put_back: Mapping[str, str] = field(default_factory=dict)
 
     def keyed(self, libraries: tuple[str, ...]) -> tuple[str, ...]:
         """Of a kind's libraries those that enter a key."""

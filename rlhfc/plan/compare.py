@@ -58,6 +58,15 @@ def differences_between(before: Mapping[str, Any], after: Mapping[str, Any]) -> 
     )
 
 
+def in_config(document: Mapping[str, Any], path: str) -> bool:
+    """Whether a recorded path (``params.ranks``) is also a part of a key document's config."""
+    *parents, last = path.split(".")
+    found: Any = document["config"]
+    for step in parents:
+        found = found.get(step, {}) if isinstance(found, Mapping) else {}
+    return isinstance(found, Mapping) and last in found
+
+
 def _scalar(code: ReasonCode, name: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Reason]:
     if _same(before.get(name), after[name]):
         return []

@@ -44,6 +44,8 @@ def _stage(stage: StagePlan) -> StageDocument:
         "verdict": stage.verdict.value,
         "key": stage.key,
         "reasons": [_reason(reason) for reason in stage.reasons],
+        "ignored": [_reason(reason) for reason in stage.ignored],
+        "pinned": stage.pinned,
         "differences": [
             {"path": found.path, "before": found.before, "after": found.after} for found in stage.differences
         ],

@@ -47,14 +47,21 @@ class ResultDocument(TypedDict):
 
 
 class StageDocument(TypedDict):
-    """The verdict on one stage; ``line`` is where it starts in the spec, ``key`` null while undecided."""
+    """The verdict on one stage.
+
+    ``line`` is where it starts in the spec, ``key`` null while undecided. ``reasons`` say why it is not
+    cached; of a frozen stage, although what its result stands. ``pinned``: that result is one that the
+    spec names. ``ignored`` are changes that rerun nothing because the spec says so.
+    """
 
     stage: str
     kind: str
     line: int
-    verdict: Literal["cached", "resume", "run", "undecided"]
+    verdict: Literal["cached", "resume", "run", "undecided", "frozen"]
     key: str | None
     reasons: list[ReasonDocument]
+    ignored: list[ReasonDocument]
+    pinned: bool
     differences: list[DifferenceDocument]
     resume: ResumeDocument | None
     result: ResultDocument | None

@@ -6,14 +6,20 @@ from datetime import datetime
 from pathlib import Path
 
 from rlhfc.plan import quantities
-from rlhfc.plan.document import PlanDocument, StageDocument
+from rlhfc.plan.document import PlanDocument, ReasonDocument, StageDocument
 
 SHOWN_REASONS = 3
 NEVER_RUN = "never_run"
 UPSTREAM_PENDING = "upstream_pending"
 UNKNOWN_HERE = ("source_unresolved", "library_missing")
-SYMBOLS = {"cached": "=", "resume": "↻", "undecided": "?"}
-VERDICTS = {"run": "to run", "resume": "to resume", "undecided": "undecided", "cached": "cached"}
+SYMBOLS = {"cached": "=", "resume": "↻", "undecided": "?", "frozen": "❄"}
+VERDICTS = {
+    "run": "to run",
+    "resume": "to resume",
+    "undecided": "undecided",
+    "cached": "cached",
+    "frozen": "frozen",
+}
 
 
 def plan_lines(plan: PlanDocument, now: datetime) -> list[str]:
@@ -46,16 +52,21 @@ def explanation(stage: StageDocument, now: datetime) -> str:
     """Why a stage has its verdict, in one line."""
     differing = [quantities.difference(**found) for found in stage["differences"]]
     harmless = [f"no rerun for {_short(differing)}"] if differing else []
+    if stage["ignored"]:
+        harmless.insert(0, f"ignores {_short(_sentences(stage['ignored']))}")
+    if stage["verdict"] == "frozen":
+        harmless.insert(0, _although(stage))
     if (result := stage["result"]) is not None:
         made = f"{quantities.ago(result['finished'], now)}, took {quantities.duration(result['seconds'])}"
-        return "; ".join([f"{made}, {quantities.size(result['size'])}", *harmless])
+        return "; ".join(filter(None, [f"{made}, {quantities.size(result['size'])}", *harmless]))
     told = _short(_causes(stage), "; ")
     if (resume := stage["resume"]) is not None:
         why = "" if _has(stage, NEVER_RUN) else f"; {told}"
         return f"at step {resume['step']} of {resume['total']}{why}"
     waits = _upstream(stage)
+    along = f"; takes along {_short(_sentences(stage['ignored']))}" if stage["ignored"] else ""
     if stage["verdict"] == "run":
-        return f"{told} (after {', '.join(waits)})" if waits else told
+        return (f"{told} (after {', '.join(waits)})" if waits else told) + along
     pending = [f"after {', '.join(waits)}, if what it reads changes"] if waits else []
     if any(_has(stage, code) for code in UNKNOWN_HERE):
         pending.append("its key cannot be known here")
@@ -65,8 +76,10 @@ def explanation(stage: StageDocument, now: datetime) -> str:
 def summary(plan: PlanDocument) -> str:
     """How many stages have each verdict."""
     if not plan["changes"]:
-        count = len(plan["stages"])
-        return f"Nothing to do: {count} stage{'s' if count > 1 else ''} cached"
+        frozen = plan["summary"]["frozen"]
+        count = len(plan["stages"]) - frozen
+        cached = f"{count} stage{'s' if count != 1 else ''} cached"
+        return f"Nothing to do: {cached}, {frozen} frozen" if frozen else f"Nothing to do: {cached}"
     parts = {words: plan["summary"][verdict] for verdict, words in VERDICTS.items()}
     return "Plan: " + ", ".join(f"{count} {what}" for what, count in parts.items() if count)
 
@@ -77,11 +90,26 @@ def _heading(plan: PlanDocument) -> str:
     return f"{plan['pipeline']} · {Path(plan['spec']).name} · store {plan['store']} · {machine}"
 
 
+def _although(stage: StageDocument) -> str:
+    """What does not move a frozen stage."""
+    pinned = f"pinned to {quantities.value(stage['key'])}" if stage["pinned"] else ""
+    causes, waits = _causes(stage), _upstream(stage)
+    moved = [f"although {_short(causes)}"] if causes else []
+    if waits:
+        moved.append(f"whatever comes of {', '.join(waits)}")
+    stands = f"stands {' and '.join(moved)}" if moved else ""
+    return "; ".join(filter(None, [pinned, stands]))
+
+
 def _causes(stage: StageDocument) -> list[str]:
     """Sentences of what differs; what is pending is told otherwise."""
+    return _sentences(stage["reasons"])
+
+
+def _sentences(reasons: list[ReasonDocument]) -> list[str]:
     pending = (UPSTREAM_PENDING, *UNKNOWN_HERE)
-    reasons = ((reason["code"], reason["text"]) for reason in stage["reasons"])
-    return quantities.merged((code, text) for code, text in reasons if code not in pending)
+    told = ((reason["code"], reason["text"]) for reason in reasons)
+    return quantities.merged((code, text) for code, text in told if code not in pending)
 
 
 def _upstream(stage: StageDocument) -> list[str]:

@@ -8,7 +8,7 @@ from rlhfc.compile.action import Action, ResolvedSource
 from rlhfc.compile.reasons import Reason, ReasonCode
 from rlhfc.compile.world import Libraries
 from rlhfc.errors import Diagnostic, Mark, UserError
-from rlhfc.plan.planner import Plan, Verdict
+from rlhfc.plan.planner import Plan
 from rlhfc.plan.words import sentence
 from rlhfc.run.slots import need_of
 
@@ -24,7 +24,7 @@ def check(plan: Plan, gpus: int, libraries: Libraries) -> None:
     found = [
         Diagnostic(f"{name}: {message}", Mark(plan.pipeline.spec, action.line, 1), hint)
         for name, action in plan.pipeline.actions.items()
-        if plan.stages[name].verdict is not Verdict.CACHED
+        if plan.stages[name].result is None
         for message, hint in _faults(action, plan.stages[name].reasons, gpus, libraries)
     ]
     if found:

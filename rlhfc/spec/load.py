@@ -18,7 +18,7 @@ from rlhfc.errors import Diagnostic, Mark, UserError, did_you_mean, listing
 from rlhfc.kind import SpecModel, StageParams
 from rlhfc.spec.engines import engine_faults
 from rlhfc.spec.inputs import walk_inputs
-from rlhfc.spec.lifecycle import library_faults, library_policy
+from rlhfc.spec.lifecycle import ignore_faults, library_faults, library_policy
 from rlhfc.spec.messages import Subject, explain, shown
 from rlhfc.spec.model import STAGE_NAME, Draft, PipelineSpec, SpecFile, StageSpec
 from rlhfc.spec.nodes import Node
@@ -50,6 +50,7 @@ def load_pipeline(path: Path, overrides: Sequence[str] = ()) -> PipelineSpec:
     faults.extend(cycle_faults(drafts, graph))
     faults.extend(engine_faults(drafts))
     faults.extend(library_faults(root, drafts))
+    faults.extend(ignore_faults(drafts))
     if faults or top is None:
         raise UserError(sorted(dict.fromkeys(faults), key=partial(_position, path)))
     ordered = in_order(graph)

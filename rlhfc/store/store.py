@@ -16,7 +16,7 @@ from rlhfc.observe import LOOKED
 from rlhfc.store import files
 from rlhfc.store.checkpoints import newest_checkpoint, read_metrics
 from rlhfc.store.digest import TreeEntry
-from rlhfc.store.layout import Layout, check_version, create_store
+from rlhfc.store.layout import Layout, check_version, create_store, hex_of
 from rlhfc.store.ledger import Ledger
 from rlhfc.store.publish import Product, Publisher
 from rlhfc.store.records import (
@@ -78,6 +78,17 @@ class Store:
             self._warn(f"the result in `{path}` does not count: {damage}")
             return None
         return result
+
+    def keys_from(self, start: str) -> list[str]:
+        """Keys of the results that begin with ``start`` (``b3:`` and at least two digits), sorted."""
+        folder = self.layout.action(start).parent
+        digits = hex_of(start)
+        try:
+            names = [path.name for path in folder.iterdir()]
+        except FileNotFoundError:
+            return []
+        found = (digits[:2] + name.removesuffix(".json") for name in names if name.endswith(".json"))
+        return sorted(f"b3:{key}" for key in found if key.startswith(digits))
 
     def key_document(self, key: str) -> dict[str, Any] | None:
         """Pre-image of a key that was launched or published here."""

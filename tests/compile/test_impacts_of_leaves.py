@@ -28,6 +28,8 @@ OTHER = {
     "zero_stage": 0,
     "name": "other",
     "offload": "all",
+    "pin": "b3:00000000",
+    "ignore_changes": ["seed"],
     "micro_batch_size": 4,
 }
 # A frozen model takes no adapters: there is no other value.

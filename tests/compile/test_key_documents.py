@@ -102,7 +102,7 @@ def test_missing_parts_are_named_and_never_guessed(action: Action) -> None:
         Reason(ReasonCode.UPSTREAM_PENDING, "data", after="split.rows"),
         Reason(ReasonCode.LIBRARY_MISSING, "torch"),
     ) == known.reasons
-    assert ({}, {}) == (known.partial["inputs"], known.partial["libraries"])
+    assert ({}, {}) == (known.document["inputs"], known.document["libraries"])
 
 
 @pytest.mark.parametrize(

@@ -143,7 +143,7 @@ def test_the_same_facts_as_json(toy: Toy) -> None:
         "store": ".rlhfc",
         "gpus": 0,
         "changes": True,
-        "summary": {"cached": 1, "resume": 0, "run": 1, "undecided": 1},
+        "summary": {"cached": 1, "resume": 0, "run": 1, "undecided": 1, "frozen": 0},
         "hints": [],
         "warnings": [],
         "stages": [
@@ -154,6 +154,8 @@ def test_the_same_facts_as_json(toy: Toy) -> None:
                 "verdict": "cached",
                 "key": cached.key,
                 "reasons": [],
+                "ignored": [],
+                "pinned": False,
                 "differences": [],
                 "resume": None,
                 "result": {
@@ -178,6 +180,8 @@ def test_the_same_facts_as_json(toy: Toy) -> None:
                         "text": "rate 0.1 → 0.05",
                     }
                 ],
+                "ignored": [],
+                "pinned": False,
                 "differences": [{"path": "params.every", "before": 7, "after": 9}],
                 "resume": None,
                 "result": None,
@@ -197,6 +201,8 @@ def test_the_same_facts_as_json(toy: Toy) -> None:
                         "text": "input source waits for fit.out",
                     }
                 ],
+                "ignored": [],
+                "pinned": False,
                 "differences": [],
                 "resume": None,
                 "result": None,

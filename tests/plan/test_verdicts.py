@@ -304,5 +304,6 @@ def test_a_result_of_another_pipeline_counts(toy: Toy) -> None:
 def test_planning_looks_up_each_key_once(toy: Toy) -> None:
     """A plan asks the store for what it needs and for nothing else."""
     toy.run()
+    toy.store.asked.clear()
     plan = toy.plan()
     assert [stage.key for stage in plan.stages.values()] == toy.store.asked

@@ -13,6 +13,7 @@ import yaml
 from rlhfc.compile.digests import CachedDigester
 from rlhfc.compile.pipeline import compile_pipeline
 from rlhfc.compile.world import this_machine
+from rlhfc.plan.held import thaw
 from rlhfc.run.attempt import attempts
 from rlhfc.run.display import PlainDisplay
 from rlhfc.run.run import Machine, check, run_pipeline
@@ -55,12 +56,12 @@ class Bench:
         """Open the store; its warnings go to `said`."""
         return Store.create(self.folder / "store", warn=self.said.append)
 
-    def run(self, cpus=2, forced=()):
+    def run(self, cpus=2, forced=(), thawed=()):
         """Run in this process."""
         os.environ["TOY_TRACE"] = str(self.trace_file)
         store = self.store()
         world = this_machine([], CachedDigester())
-        pipeline = compile_pipeline(load_pipeline(self.spec), world)
+        pipeline = thaw(compile_pipeline(load_pipeline(self.spec), world), thawed)
         stream = io.StringIO()
         try:
             show = lambda board: PlainDisplay(board, stream)  # noqa: E731
