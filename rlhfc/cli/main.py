@@ -33,6 +33,7 @@ COMMANDS = {
     "init": Command("rlhfc.cli.init", "write a first pipeline into an empty folder"),
     "plan": Command("rlhfc.cli.plan", "show what would run, and why"),
     "run": Command("rlhfc.cli.run", "run what is not done yet"),
+    "accept": Command("rlhfc.cli.accept", "let a stage's last result stand for what the spec says now"),
     "show": Command("rlhfc.cli.show", "show the stages, attempts and results of a pipeline"),
     "report": Command("rlhfc.cli.report", "write the HTML report of a pipeline"),
     "schema": Command("rlhfc.cli.schema", "write the JSON Schema of a spec, for editors"),

@@ -87,6 +87,9 @@ def _details(planned: StagePlan, key: str | None, store: Store) -> list[str]:
         lines.append(f"resumes   at step {planned.checkpoint[0]} of {planned.checkpoint[1]}")
     result = planned.result
     if result is not None:
+        if (accepted := planned.accepted) is not None:
+            lines.append(f"accepted  {accepted.time} by {accepted.who}: {accepted.why}")
+            lines.append(f"made as   {accepted.before}")
         lines.append(f"finished  {result.finished}, {duration(result.seconds)}, {size(result.size)}")
         lines += [f"output    {port} {store.layout.view(tree)}" for port, tree in result.outputs.items()]
         lines += [f"figure    {name} {value}" for name, value in result.summary.items()]

@@ -15,6 +15,7 @@ from rlhfc.errors import Diagnostic, UserError
 from rlhfc.plan.compare import Difference, changes_between, differences_between, in_config
 from rlhfc.plan.held import held_result
 from rlhfc.plan.verdict import StagePlan, StoreReader, Verdict
+from rlhfc.store.records import acceptance_of
 
 
 def decide(
@@ -107,8 +108,14 @@ def _found(
         return None
     assert base.known is not None
     made = past if past.key == result.key else _Past(result.key, store.key_document(result.key))
-    differences = made.differences(base.known)
-    return replace(base, verdict=Verdict.CACHED, key=result.key, result=result, differences=differences)
+    return replace(
+        base,
+        verdict=Verdict.CACHED,
+        key=result.key,
+        result=result,
+        differences=made.differences(base.known),
+        accepted=acceptance_of(made.kept),
+    )
 
 
 def _eased(
@@ -181,4 +188,5 @@ def _held(
         result=result,
         differences=made.differences(known),
         pinned=action.params.pin is not None,
+        accepted=acceptance_of(made.kept),
     )

@@ -36,7 +36,7 @@ def plan_document(plan: Plan, store: str, gpus: int, warnings: Sequence[str] = (
 
 
 def _stage(stage: StagePlan) -> StageDocument:
-    result, checkpoint = stage.result, stage.checkpoint
+    result, checkpoint, accepted = stage.result, stage.checkpoint, stage.accepted
     return {
         "stage": stage.stage,
         "kind": stage.kind,
@@ -57,6 +57,14 @@ def _stage(stage: StagePlan) -> StageDocument:
             "outputs": dict(result.outputs),
         }
         if result
+        else None,
+        "accepted": {
+            "before": accepted.before,
+            "who": accepted.who,
+            "why": accepted.why,
+            "time": accepted.time,
+        }
+        if accepted
         else None,
     }
 

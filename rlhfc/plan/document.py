@@ -46,6 +46,15 @@ class ResultDocument(TypedDict):
     outputs: dict[str, str]
 
 
+class AcceptedDocument(TypedDict):
+    """Who lets a result stand under another key than ``before``, why, and since when (UTC, ISO 8601)."""
+
+    before: str
+    who: str
+    why: str
+    time: str
+
+
 class StageDocument(TypedDict):
     """The verdict on one stage.
 
@@ -65,6 +74,7 @@ class StageDocument(TypedDict):
     differences: list[DifferenceDocument]
     resume: ResumeDocument | None
     result: ResultDocument | None
+    accepted: AcceptedDocument | None
 
 
 class PlanDocument(TypedDict):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
@@ -50,15 +51,10 @@ def symbol(stage: StageDocument) -> str:
 
 def explanation(stage: StageDocument, now: datetime) -> str:
     """Why a stage has its verdict, in one line."""
-    differing = [quantities.difference(**found) for found in stage["differences"]]
-    harmless = [f"no rerun for {_short(differing)}"] if differing else []
-    if stage["ignored"]:
-        harmless.insert(0, f"ignores {_short(_sentences(stage['ignored']))}")
-    if stage["verdict"] == "frozen":
-        harmless.insert(0, _although(stage))
+    beside = list(_beside(stage, now))
     if (result := stage["result"]) is not None:
         made = f"{quantities.ago(result['finished'], now)}, took {quantities.duration(result['seconds'])}"
-        return "; ".join(filter(None, [f"{made}, {quantities.size(result['size'])}", *harmless]))
+        return "; ".join([f"{made}, {quantities.size(result['size'])}", *beside])
     told = _short(_causes(stage), "; ")
     if (resume := stage["resume"]) is not None:
         why = "" if _has(stage, NEVER_RUN) else f"; {told}"
@@ -70,7 +66,20 @@ def explanation(stage: StageDocument, now: datetime) -> str:
     pending = [f"after {', '.join(waits)}, if what it reads changes"] if waits else []
     if any(_has(stage, code) for code in UNKNOWN_HERE):
         pending.append("its key cannot be known here")
-    return "; ".join([*([told] if told else []), *pending, *harmless])
+    return "; ".join([*([told] if told else []), *pending, *beside])
+
+
+def _beside(stage: StageDocument, now: datetime) -> Iterator[str]:
+    """What is told of a stage beside its verdict, each in a few words."""
+    if stage["verdict"] == "frozen":
+        yield from _although(stage)
+    if (accepted := stage["accepted"]) is not None:
+        when, why = quantities.ago(accepted["time"], now), quantities.value(accepted["why"])
+        yield f"accepted by {accepted['who']} {when}: {why}"
+    if stage["ignored"]:
+        yield f"ignores {_short(_sentences(stage['ignored']))}"
+    if stage["differences"]:
+        yield f"no rerun for {_short([quantities.difference(**found) for found in stage['differences']])}"
 
 
 def summary(plan: PlanDocument) -> str:
@@ -90,15 +99,16 @@ def _heading(plan: PlanDocument) -> str:
     return f"{plan['pipeline']} · {Path(plan['spec']).name} · store {plan['store']} · {machine}"
 
 
-def _although(stage: StageDocument) -> str:
+def _although(stage: StageDocument) -> Iterator[str]:
     """What does not move a frozen stage."""
-    pinned = f"pinned to {quantities.value(stage['key'])}" if stage["pinned"] else ""
+    if stage["pinned"]:
+        yield f"pinned to {quantities.value(stage['key'])}"
     causes, waits = _causes(stage), _upstream(stage)
     moved = [f"although {_short(causes)}"] if causes else []
     if waits:
         moved.append(f"whatever comes of {', '.join(waits)}")
-    stands = f"stands {' and '.join(moved)}" if moved else ""
-    return "; ".join(filter(None, [pinned, stands]))
+    if moved:
+        yield f"stands {' and '.join(moved)}"
 
 
 def _causes(stage: StageDocument) -> list[str]:

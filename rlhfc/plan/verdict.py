@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from rlhfc.compile.keys import KeyDocument, Undecided
 from rlhfc.compile.reasons import Reason
 from rlhfc.plan.compare import Difference
-from rlhfc.store.records import ActionResult
+from rlhfc.store.records import Acceptance, ActionResult
 
 
 class StoreReader(Protocol):
@@ -55,6 +55,7 @@ class StagePlan:
         line: where the stage starts in the spec.
         ignored: changes that ``ignore_changes`` or the policy for libraries has ignored.
         pinned: whether a frozen stage's result is the one that the spec names.
+        accepted: who lets the result stand under its key, when it was not made under it.
         known: the key document as far as it is known.
     """
 
@@ -69,4 +70,5 @@ class StagePlan:
     line: int = 1
     ignored: tuple[Reason, ...] = ()
     pinned: bool = False
+    accepted: Acceptance | None = None
     known: KeyDocument | Undecided | None = field(default=None, compare=False, repr=False)

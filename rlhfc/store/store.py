@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from rlhfc.store.layout import Layout, check_version, create_store, hex_of
 from rlhfc.store.ledger import Ledger
 from rlhfc.store.publish import Product, Publisher
 from rlhfc.store.records import (
+    Acceptance,
     ActionResult,
     DamagedRecordError,
     decode_document,
@@ -28,7 +30,7 @@ from rlhfc.store.records import (
 )
 
 Warn = Callable[[str], None]
-DONE_EVENTS = ("published", "cached")
+DONE_EVENTS = ("published", "cached", "accepted")
 
 
 def warn_on_stderr(text: str) -> None:
@@ -175,6 +177,29 @@ class Store:
             seconds=result.seconds,
         )
         return result
+
+    def accept(
+        self,
+        result: ActionResult,
+        key: str,
+        document: Mapping[str, Any],
+        grounds: Acceptance,
+        stage: tuple[str, str],
+    ) -> ActionResult:
+        """Let a result stand under another key as well; the ledger says who wanted it, and why.
+
+        Args:
+            result: as it was made.
+            key: what it shall stand under.
+            document: key document of ``key``.
+            grounds: kept beside it.
+            stage: names of the pipeline and the stage.
+        """
+        kept = {**document, "accepted": asdict(grounds)}
+        adopted = Publisher(self.layout, self.lookup).adopt(replace(result, key=key), kept)
+        facts = {"from": grounds.before, "who": grounds.who, "why": grounds.why}
+        self.ledger.append("accepted", pipeline=stage[0], stage=stage[1], key=key, **facts)
+        return adopted
 
     def forget(self, key: str) -> None:
         """Take back a result, so that the action is made again; its blobs stay."""

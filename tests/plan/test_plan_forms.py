@@ -157,6 +157,7 @@ def test_the_same_facts_as_json(toy: Toy) -> None:
                 "ignored": [],
                 "pinned": False,
                 "differences": [],
+                "accepted": None,
                 "resume": None,
                 "result": {
                     "finished": "2026-03-01T10:00:00+00:00",
@@ -183,6 +184,7 @@ def test_the_same_facts_as_json(toy: Toy) -> None:
                 "ignored": [],
                 "pinned": False,
                 "differences": [{"path": "params.every", "before": 7, "after": 9}],
+                "accepted": None,
                 "resume": None,
                 "result": None,
             },
@@ -204,6 +206,7 @@ def test_the_same_facts_as_json(toy: Toy) -> None:
                 "ignored": [],
                 "pinned": False,
                 "differences": [],
+                "accepted": None,
                 "resume": None,
                 "result": None,
             },
