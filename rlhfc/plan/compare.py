@@ -102,4 +102,6 @@ def _walk(before: Any, after: Any, path: str) -> Iterator[Change]:
 
 def _same(before: Any, after: Any) -> bool:
     """Whether a key takes two values for one: ``1`` is not ``1.0`` or ``true``, nor ``0.0`` ``-0.0``."""
+    if isinstance(before, str | int | None):  # most leaves, and the encoding has nothing to add
+        return type(before) is type(after) and bool(before == after)
     return canonical_json(before) == canonical_json(after)

@@ -20,6 +20,9 @@ class Results(Protocol):
     def lookup(self, key: str) -> ActionResult | None:
         """Result of an action, when all of it is there."""
 
+    def key_document(self, key: str) -> Mapping[str, Any] | None:
+        """What was kept beside a key."""
+
     def keys_from(self, start: str) -> list[str]:
         """Keys of results that begin so."""
 
