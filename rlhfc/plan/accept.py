@@ -11,6 +11,7 @@ from rlhfc.compile.keys import KeyDocument
 from rlhfc.compile.reasons import Reason, ReasonCode
 from rlhfc.errors import Diagnostic, UserError, listing
 from rlhfc.plan.compare import changes_between
+from rlhfc.plan.held import other_kind
 from rlhfc.plan.verdict import StagePlan, StoreReader
 from rlhfc.plan.words import sentence
 from rlhfc.store.records import ActionResult
@@ -77,9 +78,10 @@ def _last_result(action: Action, planned: StagePlan, store: StoreReader) -> Acti
     if result is None:
         message = f"{stage}: there is no result to accept: the last one, under `{last}`, is not whole"
         raise UserError(Diagnostic(message, hint="`rlhfc run` makes one"))
-    if set(result.outputs) != set(action.kind.outputs):
-        made = f"it has outputs {listing(list(result.outputs))}"
-        raise UserError(Diagnostic(f"{stage}: its last result is none of kind `{action.kind.name}`: {made}"))
+    other = other_kind(action, result, store)
+    if other is not None:
+        hint = f"kind of this stage: `{action.kind.name}`"
+        raise UserError(Diagnostic(f"{stage}: its last result {other}", hint=hint))
     return result
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from rlhfc.compile.action import Action, Pipeline
 from rlhfc.errors import Diagnostic, UserError, listing
@@ -70,10 +70,22 @@ def held_result(action: Action, last: str | None, store: Results) -> ActionResul
             f"the result under `{key}` is not whole in the store",
             f"let it run again with `--thaw {action.stage}`",
         )
-    if set(result.outputs) != set(action.kind.outputs):
-        made = f"it has outputs {listing(list(result.outputs))}"
-        raise _refusal(action, f"the result under `{key}` is none of kind `{action.kind.name}`: {made}", None)
+    other = other_kind(action, result, store)
+    if other is not None:
+        hint = f"kind of this stage: `{action.kind.name}`"
+        raise _refusal(action, f"the result under `{key}` {other}", hint)
     return result
+
+
+def other_kind(action: Action, result: ActionResult, store: Results) -> str | None:
+    """How it shows that a result was made by a stage of another kind, or None."""
+    kept = store.key_document(result.key) or {}
+    kind = kept.get("document", {}).get("kind", action.kind.name)
+    if kind != action.kind.name:
+        return f"is one of kind `{kind}`"
+    if set(result.outputs) != set(action.kind.outputs):
+        return f"has other outputs: {listing(list(result.outputs))}"
+    return None
 
 
 def _pinned_key(action: Action, pin: str, last: str | None, store: Results) -> str:

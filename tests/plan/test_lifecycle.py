@@ -170,8 +170,15 @@ def test_pins_that_lead_nowhere(toy: Toy) -> None:
     ) == refusal(toy)
     toy.edit("fit", pin=twins[0])
     toy.store.results[twins[0]] = replace(known, key=twins[0], outputs={"rows": "b3:1"})
-    expected = f"error: fit: the result under `{twins[0]}` is none of kind `fit`: it has outputs `rows`"
-    assert expected == refusal(toy)
+    assert (
+        f"error: fit: the result under `{twins[0]}` has other outputs: `rows`\n"
+        "hint: kind of this stage: `fit`"
+    ) == refusal(toy)
+    toy.edit("fit", pin=key_of(toy, "score"))
+    assert (
+        f"error: fit: the result under `{key_of(toy, 'score')}` is one of kind `score`\n"
+        "hint: kind of this stage: `fit`"
+    ) == refusal(toy)
 
 
 @pytest.mark.parametrize("path", ["rate", "*"])
