@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from rlhfc.compile.action import Action, ResolvedSource, UpstreamOutput
 from rlhfc.compile.batch import BatchError, batch_of
-from rlhfc.compile.impacts import Leaf, full, leaves
+from rlhfc.compile.impacts import full, leaves
 from rlhfc.spec.inputs import fits_pattern
 from rlhfc.store.digest import canonical_json
 
@@ -76,13 +76,8 @@ def _values_before(action: Action, before: Mapping[str, Any]) -> Iterator[tuple[
     for leaf in leaves(action.params):
         if leaf.impact in action.keyed_impacts and _ignored(action, leaf.address):
             value = reduce(_below, leaf.path, before)
-            if value is not _ABSENT and canonical_json(value) != canonical_json(_now(action, leaf)):
+            if value is not _ABSENT and canonical_json(value) != canonical_json(full(leaf)):
                 yield leaf.path, value
-
-
-def _now(action: Action, leaf: Leaf) -> Any:
-    """The leaf as it would stand in a key document."""
-    return action.device if leaf.path == ("device",) else full(leaf)
 
 
 def _below(value: Any, step: str | int) -> Any:

@@ -66,7 +66,7 @@ def decide(
     found = _found(base, eased, past, store)
     if found is not None:
         return replace(found, ignored=ignored)
-    return replace(_to_do(base, action, eased, past, store), key=base.key, ignored=ignored)
+    return replace(_to_do(base, action, eased, past, store), ignored=ignored)
 
 
 @dataclass(frozen=True)

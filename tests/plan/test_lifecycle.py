@@ -14,6 +14,7 @@ from rlhfc.compile.action import ResolvedSource
 from rlhfc.compile.policy import LibraryPolicy
 from rlhfc.compile.reasons import Reason, ReasonCode
 from rlhfc.errors import Mark, UserError
+from rlhfc.plan.compare import Difference
 from rlhfc.plan.held import thaw
 from rlhfc.plan.planner import Plan, make_plan
 
@@ -261,6 +262,16 @@ def test_numeric_leaves_that_are_ignored(toy: Toy) -> None:
     toy.edit("fit", threads=2)
     threads = Reason(ReasonCode.PARAMETER_CHANGED, "threads", 1, 2)
     assert ("run", [threads]) == decided(toy.plan())["fit"]
+
+
+def test_a_promoted_leaf_is_told_once(toy: Toy) -> None:
+    """What is a reason is no difference that would rerun nothing."""
+    toy.edit("fit", numerics="strict")
+    toy.run()
+    toy.edit("fit", buckets=8, every=9)
+    fit = toy.plan().stages["fit"]
+    assert (Reason(ReasonCode.PARAMETER_CHANGED, "buckets", 4, 8),) == fit.reasons
+    assert (Difference("params.every", 7, 9),) == fit.differences
 
 
 def test_a_library_that_is_let_go(toy: Toy) -> None:
