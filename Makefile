@@ -14,7 +14,7 @@ SUM := $(shell cat pyproject.toml constraints.txt | cksum | cut -d ' ' -f 1)
 TRAIN := $(VENV)/installed-train-$(SUM)
 DEV := $(VENV)/installed-dev-$(SUM)
 
-.PHONY: help quickstart test lint schema check wheel constraints clean
+.PHONY: help quickstart test edits lint schema check wheel constraints clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -24,6 +24,9 @@ quickstart: $(TRAIN) ## set up, then take the shipped model and data through the
 
 test: $(DEV) ## set up, then run all tests
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+
+edits: $(DEV) ## 100,000 random edits of specs and files: no false hit, no unexplained verdict (half an hour)
+	@$(BIN)/python tests/plan/random_edits.py $(or $(ARGS),100000)
 
 lint: $(DEV) ## ruff, its formatting, and mypy --strict over rlhfc/
 	@$(BIN)/ruff check
