@@ -36,7 +36,7 @@ class Candidate:
     @property
     def stored(self) -> dict[str, Any]:
         """What the store keeps beside the new key: what it stands for, and what it was made with."""
-        return {"document": self.known.document, "recorded": dict(self.recorded)}
+        return {**self.known.stored, "recorded": dict(self.recorded)}
 
 
 def candidate(action: Action, planned: StagePlan, store: StoreReader) -> Candidate:

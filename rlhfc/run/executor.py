@@ -179,7 +179,8 @@ class Executor:
             return
         found = planned.known
         if not isinstance(found, KeyDocument):
-            failure = Failure("; ".join(sentence(reason) for reason in planned.reasons))
+            missing = found.reasons if found is not None else ()
+            failure = Failure("; ".join(sentence(reason) for reason in missing))
             self._settle(self._unstarted(stage, State.FAILED, failure=failure))
             return
         work = StageRun(shop, action, found.key, found.stored, dict(self._outputs), force=force)
