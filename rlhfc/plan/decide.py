@@ -11,9 +11,8 @@ from rlhfc.compile.ignored import as_before
 from rlhfc.compile.keys import KeyDocument, Undecided, key_document
 from rlhfc.compile.reasons import Reason, ReasonCode
 from rlhfc.compile.world import Libraries
-from rlhfc.errors import Diagnostic, UserError
 from rlhfc.plan.compare import Difference, changes_between, differences_between, in_config
-from rlhfc.plan.held import held_result
+from rlhfc.plan.held import held_result, refusal
 from rlhfc.plan.verdict import StagePlan, StoreReader, Verdict
 from rlhfc.store.records import acceptance_of
 
@@ -173,9 +172,8 @@ def _held(
 ) -> StagePlan:
     """A frozen or pinned stage: its result stands, and the plan says although what."""
     if forced:
-        message = f"{action.stage}: it is frozen, and `--force` would run it"
         hint = f"pass `--thaw {action.stage}` as well"
-        raise UserError(Diagnostic(message, action.places.get("frozen"), hint))
+        raise refusal(action, "it is frozen, and `--force` would run it", hint)
     result = held_result(action, past.key, store)
     made = past if past.key == result.key else _Past(result.key, store.key_document(result.key))
     missing = known.reasons if isinstance(known, Undecided) else ()

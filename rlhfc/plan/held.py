@@ -58,14 +58,14 @@ def held_result(action: Action, last: str | None, store: Results) -> ActionResul
     """
     key = last if action.params.pin is None else _pinned_key(action, action.params.pin, last, store)
     if key is None:
-        raise _refusal(
+        raise refusal(
             action,
             "it is frozen, and has no result in this pipeline yet",
             f"remove `frozen: true`, or let it run once with `--thaw {action.stage}`",
         )
     result = store.lookup(key)
     if result is None:
-        raise _refusal(
+        raise refusal(
             action,
             f"the result under `{key}` is not whole in the store",
             f"let it run again with `--thaw {action.stage}`",
@@ -73,7 +73,7 @@ def held_result(action: Action, last: str | None, store: Results) -> ActionResul
     other = other_kind(action, result, store)
     if other is not None:
         hint = f"kind of this stage: `{action.kind.name}`"
-        raise _refusal(action, f"the result under `{key}` {other}", hint)
+        raise refusal(action, f"the result under `{key}` {other}", hint)
     return result
 
 
@@ -93,13 +93,14 @@ def _pinned_key(action: Action, pin: str, last: str | None, store: Results) -> s
     if len(found) > 1:
         more = f" and {len(found) - SHOWN_KEYS} more" if len(found) > SHOWN_KEYS else ""
         hint = f"write more digits: {listing(found[:SHOWN_KEYS])}{more}"
-        raise _refusal(action, f"`{pin}` is the start of {len(found)} keys", hint)
+        raise refusal(action, f"`{pin}` is the start of {len(found)} keys", hint)
     if not found:
         hint = f"its last result in this pipeline is `{last}`" if last else "remove `pin`"
-        raise _refusal(action, f"there is no result under `{pin}` in this store", hint)
+        raise refusal(action, f"there is no result under `{pin}` in this store", hint)
     return found[0]
 
 
-def _refusal(action: Action, message: str, hint: str | None) -> UserError:
+def refusal(action: Action, message: str, hint: str | None) -> UserError:
+    """An error about a stage that holds a result, at the place that says so."""
     place = action.places.get("frozen" if action.params.pin is None else "pin")
     return UserError(Diagnostic(f"{action.stage}: {message}", place, hint))

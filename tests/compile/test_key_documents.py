@@ -121,6 +121,7 @@ COSMETIC = {
     "flow style": lambda text: yaml.safe_dump(yaml.safe_load(text), default_flow_style=True),
     "sorted fields": lambda text: yaml.safe_dump(yaml.safe_load(text), sort_keys=True),
     "defaults written out": lambda text: text.replace("kind: ppo\n", "kind: ppo\n    kl_coef: 0.1\n"),
+    "a whole number for a float": lambda text: text.replace("kind: ppo\n", "kind: ppo\n    gamma: 1\n"),
     "another notation": lambda text: text.replace("kind: ppo\n", "kind: ppo\n    kl_coef: 1.0e-1\n"),
 }
 
