@@ -17,6 +17,7 @@ from rlhfc.store.digest import bytes_digest
 # Python 3.12 splits f-strings, 3.14 t-strings, into tokens; before, they are one STRING.
 OPENING = {getattr(tokenize, name, -1) for name in ("FSTRING_START", "TSTRING_START")} - {-1}
 CLOSING = {getattr(tokenize, name, -1) for name in ("FSTRING_END", "TSTRING_END")} - {-1}
+VALIDATORS = frozenset({"model_validator", "field_validator"})
 Position = tuple[int, int]
 Span = tuple[Position, Position]
 
@@ -29,10 +30,13 @@ class SourceFile:
         digest: of its text after :func:`normalise`.
         imports: modules that it may import, wherever the statement stands; relative ones with their
             dots. Of ``from .a import b`` both ``.a`` and ``.a.b``: the name may be a module.
+        declares_only: whether it holds nothing but imports, models of fields with their validators,
+            and ``KIND``: a ``kind.py`` whose values reach a key as leaves.
     """
 
     digest: str
     imports: tuple[str, ...]
+    declares_only: bool = False
 
 
 def read_source(path: Path) -> SourceFile:
@@ -45,7 +49,8 @@ def read_source(path: Path) -> SourceFile:
     try:
         with tokenize.open(path) as stream:
             text = stream.read()
-        return SourceFile(bytes_digest(normalise(text).encode()), tuple(_imports(text)))
+        digest = bytes_digest(normalise(text).encode())
+        return SourceFile(digest, tuple(_imports(text)), declares_only(text))
     except (SyntaxError, ValueError) as error:
         line = getattr(error, "lineno", None) or 1
         message = f"not valid Python: {getattr(error, 'msg', error)}"
@@ -71,6 +76,33 @@ def normalise(text: str) -> str:
         if number in inside or line.strip()
     ]
     return "\n".join(kept)
+
+
+def declares_only(text: str) -> bool:
+    """Whether a module holds declarations alone; see :class:`SourceFile`."""
+    return all(_declares(node) for node in ast.parse(text).body)
+
+
+def _declares(node: ast.stmt) -> bool:
+    match node:
+        case ast.Import() | ast.ImportFrom() | ast.Expr(value=ast.Constant()):
+            return True
+        case ast.Assign(targets=[ast.Name(id="KIND")]):
+            return True
+        case ast.ClassDef(body=body):
+            return all(_is_field(each) for each in body)
+    return False
+
+
+def _is_field(node: ast.stmt) -> bool:
+    """A field, a docstring, or a validator: it refuses values and makes none."""
+    match node:
+        case ast.AnnAssign() | ast.Pass() | ast.Expr(value=ast.Constant()):
+            return True
+        case ast.FunctionDef(decorator_list=decorators):
+            names = [getattr(getattr(found, "func", None), "id", "") for found in decorators]
+            return not VALIDATORS.isdisjoint(names)
+    return False
 
 
 def _imports(text: str) -> dict[str, None]:
