@@ -80,6 +80,10 @@ Input = Annotated[InputModel, BeforeValidator(_from_text)]
 class StageParams(SpecModel):
     """Fields that every stage has. Kinds add their own."""
 
+    # First, so that a plan tells it before the leaves that it brings into the key.
+    numerics: Literal["recorded", "strict"] = semantic(
+        "recorded", description="`strict`: numeric leaves enter the key as well, so that a change reruns"
+    )
     device: Literal["auto", "cpu", "gpu"] = numeric(
         "auto", description="`auto` takes GPUs where there are any, else the CPU"
     )
@@ -88,6 +92,17 @@ class StageParams(SpecModel):
     seed: int = semantic(1234, ge=0, lt=2**32, description="seed of every random choice")
     log_every: int = runtime(10, ge=1, description="steps between two metric lines")
     description: str = label("", description="free text, shown in the report")
+    frozen: bool = label(False, description="its last result in this pipeline stands, whatever changed")
+    pin: str | None = label(
+        None,
+        pattern=r"^b3:[0-9a-f]{8,64}$",
+        description="the result under this key, or under the only one that begins so, stands",
+    )
+    ignore_changes: list[str] = label(
+        default_factory=list,
+        description="leaves and inputs of this stage of which a change alone reruns nothing; "
+        "`*` stands for any step",
+    )
 
 
 @dataclass(frozen=True)
@@ -104,7 +119,9 @@ class Kind:
         engines: names of the models that get a DeepSpeed config. A name maps to the dotted path
             of its :class:`EngineParams` ("" for the parameters themselves, ``engines.actor`` for
             the ``actor`` settings exposed by the stage behind the input ``engines``).
-        exposes_settings: whether consumers see this kind's parameters under ``settings``.
+        exposes_settings: whether consumers may read this kind's parameters under ``settings``.
+        reads_settings: input address to the fields (dotted paths) that the kind reads of the settings
+            exposed behind it. A stage is given exactly these, and its key knows no others.
         resumable: whether attempts leave checkpoints.
         columns: input pattern to the fields that name its columns (``sources.*.data`` to
             ``sources.*.columns``), so that a column that is not there is told before anything runs.
@@ -119,6 +136,7 @@ class Kind:
     libraries: tuple[str, ...] = ()
     engines: dict[str, str] = field(default_factory=dict)
     exposes_settings: bool = False
+    reads_settings: dict[str, tuple[str, ...]] = field(default_factory=dict)
     resumable: bool = False
     columns: dict[str, str] = field(default_factory=dict)
     one_vocabulary: tuple[str, ...] = ()

@@ -7,7 +7,7 @@ from typing import Any
 
 from rlhfc.cli.prepare import prepare
 from rlhfc.cli.saved import write_saved
-from rlhfc.cli.stages import check_stages, selected_stages
+from rlhfc.cli.stages import check_stages, selected_stages, thawed
 from rlhfc.plan.describe import plan_document
 from rlhfc.plan.document import PlanDocument
 from rlhfc.plan.estimate import estimates
@@ -25,11 +25,12 @@ def plan_afresh(arguments: argparse.Namespace) -> tuple[PlanDocument, dict[str, 
     """
     prepared = prepare(arguments)
     shown = check_stages("--show", arguments.show or [], prepared.pipeline)
-    selected = selected_stages(arguments, prepared.pipeline)
+    pipeline = thawed(arguments, prepared.pipeline)
+    selected = selected_stages(arguments, pipeline)
     warnings = list(prepared.warnings)
     store = Store.open(prepared.store, warnings.append)
-    part = plan_selected(prepared.pipeline, selected, store, prepared.world.libraries)
-    plan = with_skipped(part, prepared.pipeline)
+    part = plan_selected(pipeline, selected, store, prepared.world.libraries)
+    plan = with_skipped(part, pipeline)
     known = estimates(plan, store, lambda stage, key: seconds_so_far(store.work(stage, key)))
     document = plan_document(plan, str(prepared.store), prepared.world.gpus, known, warnings)
     if arguments.output is not None:

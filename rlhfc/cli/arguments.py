@@ -56,6 +56,14 @@ def run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print the outcome as JSON")
 
 
+def accept(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``rlhfc accept``."""
+    add_pipeline_options(parser)
+    parser.add_argument("stage", metavar="STAGE", help="the stage whose last result is accepted")
+    parser.add_argument("--why", metavar="TEXT", required=True, help="reason, kept in the ledger")
+    parser.add_argument("--who", metavar="NAME", help="who accepts it (default: git's user, else the login)")
+
+
 def show(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``rlhfc show``."""
     add_pipeline_options(parser)

@@ -35,6 +35,9 @@ COMMANDS = {
     "init": Command("rlhfc.cli.init", "write a first pipeline into an empty folder", arguments.init),
     "plan": Command("rlhfc.cli.plan", "show what would run, and why", arguments.plan),
     "run": Command("rlhfc.cli.run", "run what is not done yet", arguments.run),
+    "accept": Command(
+        "rlhfc.cli.accept", "let a stage's last result stand for what the spec says now", arguments.accept
+    ),
     "show": Command("rlhfc.cli.show", "show the stages, attempts and results of a pipeline", arguments.show),
     "report": Command("rlhfc.cli.report", "write the HTML report of a pipeline", arguments.report),
     "schema": Command("rlhfc.cli.schema", "write the JSON Schemas of a spec and of a plan", arguments.schema),

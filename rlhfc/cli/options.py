@@ -41,12 +41,13 @@ def add_pipeline_options(parser: argparse.ArgumentParser, spec: str = "the pipel
 
 
 def add_selection_options(parser: argparse.ArgumentParser) -> None:
-    """Add what narrows a plan or a run down, and ``--force``."""
+    """Add what narrows a plan or a run down, ``--force`` and ``--thaw``."""
     for option, name, told in (
         ("--target", "target", "it and everything upstream of it"),
         ("--from", "start", "it and everything downstream of it; what that reads must be cached"),
         ("--until", "until", "leave out what is downstream of it"),
         ("--force", "force", "run it whatever the store holds"),
+        ("--thaw", "thaw", "take it as neither frozen nor pinned this time"),
     ):
         parser.add_argument(
             option, metavar="STAGE", dest=name, action="append", default=[], help=f"{told}; may be repeated"

@@ -11,7 +11,7 @@ from pathlib import Path
 from rlhfc.cli.main import colourful
 from rlhfc.cli.prepare import prepare
 from rlhfc.cli.saved import read_saved, take_options
-from rlhfc.cli.stages import selected_stages
+from rlhfc.cli.stages import selected_stages, thawed
 from rlhfc.compile.action import Pipeline
 from rlhfc.compile.world import World
 from rlhfc.environment import read_environment
@@ -22,7 +22,7 @@ from rlhfc.run.display import Display, LogStreams, PlainDisplay, QuietDisplay
 from rlhfc.run.outcome import RunOutcome
 from rlhfc.run.pin import pin_sources
 from rlhfc.run.run import check, run_pipeline, this_machine_slots
-from rlhfc.run.summary import closing_lines, run_document, table_lines
+from rlhfc.run.summary import closing_lines, run_document, table_lines, there_words
 from rlhfc.store.store import Store
 
 
@@ -37,10 +37,11 @@ def run(arguments: argparse.Namespace) -> int:
         take_options(arguments, saved)
     prepared = prepare(arguments)
     world, there = prepared.world, Store.open(prepared.store)
-    selected = selected_stages(arguments, prepared.pipeline)
+    whole = thawed(arguments, prepared.pipeline)
+    selected = selected_stages(arguments, whole)
     if saved is not None:
-        check_fresh(saved, plan_selected(prepared.pipeline, selected, there, world.libraries))
-    pipeline = pin_sources(prepared.pipeline)
+        check_fresh(saved, plan_selected(whole, selected, there, world.libraries))
+    pipeline = pin_sources(whole)
     machine = this_machine_slots(world.gpus, read_environment().visible_gpus)
     for warning in prepared.warnings:
         print(f"warning: {warning}", file=sys.stderr)
@@ -75,8 +76,7 @@ def _tell(arguments: argparse.Namespace, outcome: RunOutcome, report: Path) -> N
     for line in closing_lines(outcome, arguments.spec):
         print(line, file=sys.stderr)
     if outcome.nothing_to_do and not arguments.quiet:
-        count = len(outcome.stages)
-        print(f"nothing to do: {count} of {count} stages cached", file=sys.stderr)
+        print(f"nothing to do: {there_words(outcome)}", file=sys.stderr)
     sys.stderr.flush()
     if arguments.json:
         print(json.dumps(run_document(outcome, report), indent=2, ensure_ascii=False))

@@ -9,7 +9,7 @@ from pathlib import Path
 from rlhfc.cli.prepare import prepare
 from rlhfc.cli.stages import check_stages
 from rlhfc.errors import Diagnostic, UserError
-from rlhfc.plan.planner import Plan, StagePlan, make_plan
+from rlhfc.plan.planner import Plan, StagePlan, Verdict, make_plan
 from rlhfc.plan.quantities import duration, size
 from rlhfc.plan.words import sentences
 from rlhfc.run.attempt import Attempt, attempts
@@ -66,7 +66,9 @@ def _overview(plan: Plan, store: Store) -> list[str]:
 
 def _details(planned: StagePlan, key: str | None, store: Store) -> list[str]:
     lines = [f"stage     {planned.stage} ({planned.kind})", f"state     {planned.verdict}"]
-    lines += [f"because   {text}" for text in sentences(planned.reasons)]
+    why = "although" if planned.verdict is Verdict.FROZEN else "because "
+    lines += [f"{why}  {text}" for text in sentences(planned.reasons)]
+    lines += [f"ignores   {text}" for text in sentences(planned.ignored)]
     if key is None:
         return lines
     lines.append(f"key       {key}")
@@ -74,6 +76,9 @@ def _details(planned: StagePlan, key: str | None, store: Store) -> list[str]:
         lines.append(f"resumes   at step {planned.checkpoint[0]} of {planned.checkpoint[1]}")
     result = planned.result
     if result is not None:
+        if (accepted := planned.accepted) is not None:
+            lines.append(f"accepted  {accepted.time} by {accepted.who}: {accepted.why}")
+            lines.append(f"made as   {accepted.before}")
         lines.append(f"finished  {result.finished}, {duration(result.seconds)}, {size(result.size)}")
         lines += [f"output    {port} {store.layout.view(tree)}" for port, tree in result.outputs.items()]
         lines += [f"figure    {name} {value}" for name, value in result.summary.items()]

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from rlhfc.compile.action import Pipeline
 from rlhfc.errors import Diagnostic, UserError, did_you_mean
+from rlhfc.plan.held import thaw
 from rlhfc.plan.select import Selected, Selection, select
 
 
@@ -41,3 +42,13 @@ def selected_stages(arguments: argparse.Namespace, pipeline: Pipeline) -> Select
         forced=check_stages("--force", arguments.force, pipeline),
     )
     return select(pipeline, asked)
+
+
+def thawed(arguments: argparse.Namespace, pipeline: Pipeline) -> Pipeline:
+    """The pipeline as ``--thaw`` has it.
+
+    Raises:
+        UserError: a name is no stage's, or the stage is not frozen.
+    """
+    check_stages("--thaw", arguments.thaw, pipeline)
+    return thaw(pipeline, arguments.thaw)

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from rlhfc.kind import Kind, StageParams
+from rlhfc.compile.policy import LibraryPolicy
+from rlhfc.errors import Mark
+from rlhfc.kind import Impact, Kind, StageParams
 from rlhfc.spec.inputs import type_of_input
 
 
@@ -73,10 +75,13 @@ class Action:
 
     Attributes:
         inputs: address (``model``, ``sources.0.data``) to where it comes from.
-        settings: address to the action whose parameters it exposes (see ``Kind.exposes_settings``).
+        settings: address to the action behind it, whose parameters the kind reads in part (see
+            ``Kind.reads_settings``).
         device: what ``device: auto`` came to on this machine.
         code: file to digest of what the stage runs (see ``rlhfc.compile.code``).
         line: where the stage starts in the spec.
+        libraries: which versions of the kind's libraries enter the key.
+        places: where the spec says ``frozen`` and ``pin``.
     """
 
     pipeline: str
@@ -89,6 +94,8 @@ class Action:
     settings: Mapping[str, Action] = field(default_factory=dict)
     code: Mapping[str, str] = field(default_factory=dict)
     line: int = 1
+    libraries: LibraryPolicy = field(default_factory=LibraryPolicy)
+    places: Mapping[str, Mark] = field(default_factory=dict)
 
     def repository_type(self, address: str) -> Literal["model", "dataset"]:
         """What a hub source at this address is, by the type that the kind declares for it."""
@@ -98,6 +105,17 @@ class Action:
     def kind(self) -> Kind:
         """Declaration of the stage's kind."""
         return self.loaded.kind
+
+    @property
+    def held(self) -> bool:
+        """Whether a result stands whatever changed: the stage is frozen or pinned."""
+        return self.params.frozen or self.params.pin is not None
+
+    @property
+    def keyed_impacts(self) -> frozenset[Impact]:
+        """Impacts whose leaves enter the key."""
+        strict: frozenset[Impact] = frozenset({"semantic", "numeric"})
+        return strict if self.params.numerics == "strict" else strict - {"numeric"}
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,7 @@ from rlhfc.errors import Diagnostic, UserError
 from rlhfc.observe import LOOKED
 
 BUILT_IN = "rlhfc.stages"
-# Parameters and ports reach the key as values, templates as the masked command.
-NOT_CODE = frozenset({"kind.py", "launch.argv.j2"})
+TEMPLATE = "launch.argv.j2"  # reaches the key as the masked command, as parameters do as values
 
 
 @dataclass(frozen=True)
@@ -66,23 +65,26 @@ def code_digests(loaded: LoadedKind, digests: Digester) -> dict[str, str]:
         roots = [Root(BUILT_IN, loaded.folder.parent, "stages/")]
     else:
         roots = [Root(BUILT_IN, stages_folder(), "stages/"), Root("", loaded.python_path, "")]
-    code = _closure(loaded.module, roots, digests)
+    code = _closure(loaded.module, roots, digests, loaded.folder / "kind.py")
     shown = f"{roots[-1].shown}{loaded.folder.relative_to(roots[-1].folder).as_posix()}"
     for path in _data_files(loaded.folder):
-        code[f"{shown}/{path.name}"] = digests.file(path)
+        code[f"{shown}/{path.relative_to(loaded.folder).as_posix()}"] = digests.file(path)
     return code
 
 
 def _data_files(folder: Path) -> Iterator[Path]:
-    """What lies beside the code and may be read by it: templates, tables."""
+    """What lies beside the code, at any depth, and may be read by it: templates, tables."""
     for path in sorted(folder.iterdir()):
-        hidden = path.name.startswith(".")
-        if path.is_file() and not hidden and path.suffix not in (".py", ".md") and path.name not in NOT_CODE:
+        if path.name.startswith(".") or path.name == "__pycache__":
+            continue
+        if path.is_dir():
+            yield from _data_files(path)
+        elif path.is_file() and path.suffix not in (".py", ".md") and path.name != TEMPLATE:
             yield path
 
 
-def _closure(entry: str, roots: list[Root], digests: Digester) -> dict[str, str]:
-    """File to digest, for a module and all that it reaches."""
+def _closure(entry: str, roots: list[Root], digests: Digester, own: Path) -> dict[str, str]:
+    """File to digest, for a module and all that it reaches; ``own`` is the kind's ``kind.py``."""
     found: dict[str, str] = {}
     waiting, seen = [entry], set()
     while waiting:
@@ -96,9 +98,9 @@ def _closure(entry: str, roots: list[Root], digests: Digester) -> dict[str, str]
         root, path = place
         # Packages above run their `__init__.py` before the module.
         waiting.append(module.rpartition(".")[0])
-        if path.name in NOT_CODE:
-            continue
         source = digests.source(path)
+        if path == own and source.declares_only:
+            continue
         found[f"{root.shown}{path.relative_to(root.folder).as_posix()}"] = source.digest
         package = module if path.name == "__init__.py" else module.rpartition(".")[0]
         waiting.extend(_absolute(name, package) for name in source.imports)

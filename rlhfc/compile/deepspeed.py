@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any, Literal
@@ -98,16 +98,13 @@ def deepspeed_configs(action: Action) -> dict[str, dict[str, Any]]:
     }
 
 
-def masked_configs(action: Action) -> dict[str, dict[str, Any]]:
-    """As :func:`deepspeed_configs`, with a sentinel for every derived entry that is not semantic."""
-    masked = {}
+def keyed_configs(action: Action, impacts: Set[Impact]) -> dict[str, dict[str, Any]]:
+    """As :func:`deepspeed_configs`, without the derived entries of other impacts."""
+    configs = {}
     for name, engine in engines_of(action).items():
-        derived = {
-            key: value if IMPACTS[key] == "semantic" else f"<{IMPACTS[key]}>"
-            for key, value in derived_config(engine).items()
-        }
-        masked[name] = merged(derived, engine.params.deepspeed)
-    return masked
+        derived = {key: value for key, value in derived_config(engine).items() if IMPACTS[key] in impacts}
+        configs[name] = merged(derived, engine.params.deepspeed)
+    return configs
 
 
 def derived_config(engine: Engine) -> dict[str, Any]:

@@ -95,10 +95,10 @@ class CachedDigester:
 
         def read(file: Path) -> list[Any]:
             found = read_source(file)
-            return [found.digest, list(found.imports)]
+            return [found.digest, list(found.imports), found.declares_only]
 
-        digest, imports = self._remember("source", path, read)
-        return SourceFile(digest, tuple(imports))
+        digest, imports, declares_only = self._remember("python", path, read)
+        return SourceFile(digest, tuple(imports), declares_only)
 
     def folder(self, path: Path) -> str:
         """See :class:`Digester`."""

@@ -9,8 +9,8 @@ from typing import Any
 from rlhfc.compile.action import Action, ResolvedSource
 from rlhfc.compile.impacts import full, leaves
 from rlhfc.compile.reasons import Reason, ReasonCode
-from rlhfc.compile.render import masked_argv, masked_config
-from rlhfc.compile.world import Libraries, major_minor
+from rlhfc.compile.render import keyed_config, masked_argv
+from rlhfc.compile.world import Libraries
 from rlhfc.kind import StageParams
 from rlhfc.store.digest import tagged_digest
 
@@ -44,12 +44,12 @@ class Undecided:
 
     Attributes:
         reasons: one for each part that is missing.
-        partial: the key document without those parts.
+        document: the key document without those parts.
         recorded: as in :class:`KeyDocument`.
     """
 
     reasons: tuple[Reason, ...]
-    partial: dict[str, Any]
+    document: dict[str, Any]
     recorded: dict[str, Any]
 
 
@@ -68,16 +68,16 @@ def key_document(
     """
     inputs, without_input = _inputs(action, outputs)
     versions, without_library = _libraries(action, libraries)
+    recorded = _recorded(action, libraries)
     document = {
         "kind": action.kind.name,
         "abi": action.kind.abi,
         "argv": masked_argv(action),
-        "config": masked_config(action),
+        "config": keyed_config(action),
         "inputs": inputs,
         "code": dict(action.code),
-        "libraries": {name: major_minor(version) for name, version in versions.items()},
+        "libraries": versions,
     }
-    recorded = _recorded(action, versions)
     missing = (*without_input, *without_library)
     if missing:
         return Undecided(missing, document, recorded)
@@ -101,17 +101,26 @@ def _inputs(action: Action, outputs: Mapping[tuple[str, str], str]) -> tuple[dic
 
 
 def _libraries(action: Action, libraries: Libraries) -> tuple[dict[str, str], list[Reason]]:
-    found = {name: libraries(name) for name in action.kind.libraries}
+    policy = action.libraries
+    found = {name: libraries(name) for name in policy.keyed(action.kind.libraries)}
     missing = [Reason(ReasonCode.LIBRARY_MISSING, name) for name, version in found.items() if version is None]
-    return {name: version for name, version in found.items() if version is not None}, missing
+    shown = {name: policy.shown(version) for name, version in found.items() if version is not None}
+    return {**shown, **policy.put_back}, missing
 
 
-def _recorded(action: Action, versions: Mapping[str, str]) -> dict[str, Any]:
+def _recorded(action: Action, libraries: Libraries) -> dict[str, Any]:
+    versions = {name: libraries(name) for name in action.libraries.recorded(action.kind.libraries)}
     recorded = _not_semantic(action.params, "params")
     recorded["params.device"] = action.device
     for address, source in action.settings.items():
-        recorded |= _not_semantic(source.params, f"settings.{address}")
-    return recorded | {f"libraries.{name}": version for name, version in versions.items()}
+        read = action.kind.reads_settings[address]
+        prefix = f"settings.{address}"
+        recorded |= {
+            path: value
+            for path, value in _not_semantic(source.params, prefix).items()
+            if any(f"{path}.".startswith(f"{prefix}.{field}.") for field in read)
+        }
+    return recorded | {f"libraries.{name}": version for name, version in versions.items() if version}
 
 
 def _not_semantic(params: StageParams, prefix: str) -> dict[str, Any]:

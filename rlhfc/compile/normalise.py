@@ -18,6 +18,7 @@ from rlhfc.store.digest import bytes_digest
 # Python 3.12 splits f-strings, 3.14 t-strings, into tokens; before, they are one STRING.
 OPENING = {getattr(tokenize, name, -1) for name in ("FSTRING_START", "TSTRING_START")} - {-1}
 CLOSING = {getattr(tokenize, name, -1) for name in ("FSTRING_END", "TSTRING_END")} - {-1}
+VALIDATORS = frozenset({"model_validator", "field_validator"})
 Position = tuple[int, int]
 Span = tuple[Position, Position]
 
@@ -30,10 +31,13 @@ class SourceFile:
         digest: of its text after :func:`normalise`.
         imports: modules that it may import, wherever the statement stands; relative ones with their
             dots. Of ``from .a import b`` both ``.a`` and ``.a.b``: the name may be a module.
+        declares_only: whether it holds nothing but imports, models of fields with their validators,
+            and ``KIND``: a ``kind.py`` whose values reach a key as leaves.
     """
 
     digest: str
     imports: tuple[str, ...]
+    declares_only: bool = False
 
 
 def read_source(path: Path) -> SourceFile:
@@ -47,7 +51,8 @@ def read_source(path: Path) -> SourceFile:
         with tokenize.open(path) as stream:
             text = stream.read()
         tree = ast.parse(text)
-        return SourceFile(bytes_digest(_reduce(text, tree).encode()), tuple(_imports(tree)))
+        digest = bytes_digest(_reduce(text, tree).encode())
+        return SourceFile(digest, tuple(_imports(tree)), _declares_only(tree))
     except (SyntaxError, ValueError) as error:
         line = getattr(error, "lineno", None) or 1
         message = f"not valid Python: {getattr(error, 'msg', error)}"
@@ -77,6 +82,37 @@ def _reduce(text: str, tree: ast.Module) -> str:
         if number in inside or line.strip()
     ]
     return "\n".join(kept)
+
+
+def declares_only(text: str) -> bool:
+    """Whether a module holds declarations alone; see :class:`SourceFile`."""
+    return _declares_only(ast.parse(text))
+
+
+def _declares_only(tree: ast.Module) -> bool:
+    return all(_declares(node) for node in tree.body)
+
+
+def _declares(node: ast.stmt) -> bool:
+    match node:
+        case ast.Import() | ast.ImportFrom() | ast.Expr(value=ast.Constant()):
+            return True
+        case ast.Assign(targets=[ast.Name(id="KIND")]):
+            return True
+        case ast.ClassDef(body=body):
+            return all(_is_field(each) for each in body)
+    return False
+
+
+def _is_field(node: ast.stmt) -> bool:
+    """A field, a docstring, or a validator: it refuses values and makes none."""
+    match node:
+        case ast.AnnAssign() | ast.Pass() | ast.Expr(value=ast.Constant()):
+            return True
+        case ast.FunctionDef(decorator_list=decorators):
+            names = [getattr(getattr(found, "func", None), "id", "") for found in decorators]
+            return not VALIDATORS.isdisjoint(names)
+    return False
 
 
 def _imports(tree: ast.Module) -> dict[str, None]:

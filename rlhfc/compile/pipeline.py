@@ -12,10 +12,10 @@ from rlhfc.compile.batch import BatchError, batch_of
 from rlhfc.compile.code import code_digests
 from rlhfc.compile.contents import Vocabularies, missing_columns
 from rlhfc.compile.deepspeed import engine_params, refused_entries
-from rlhfc.compile.impacts import full, leaves
+from rlhfc.compile.impacts import declared_leaves, full, leaves
 from rlhfc.compile.sources import resolve_source
 from rlhfc.compile.world import World
-from rlhfc.errors import Diagnostic, Mark, UserError
+from rlhfc.errors import Diagnostic, Mark, UserError, did_you_mean
 from rlhfc.kind import InputModel
 from rlhfc.spec.inputs import inputs_of, type_of_input
 from rlhfc.spec.load import PipelineSpec, StageSpec
@@ -73,8 +73,11 @@ class _Compiler:
         settings = {
             address: done[binding.stage]
             for address, binding in inputs.items()
-            if isinstance(binding, UpstreamOutput) and done[binding.stage].kind.exposes_settings
+            if isinstance(binding, UpstreamOutput)
+            and address in stage.loaded.kind.reads_settings
+            and done[binding.stage].kind.exposes_settings
         }
+        self.diagnostics.extend(_unknown_settings(stage, settings))
         action = Action(
             pipeline=self.spec.name,
             stage=stage.name,
@@ -86,6 +89,8 @@ class _Compiler:
             settings=settings,
             code=self._code_of(stage),
             line=stage.mark.line,
+            libraries=self.spec.libraries,
+            places={name: stage.locate((name,)) for name in ("frozen", "pin")},
         )
         self.diagnostics.extend(missing_columns(stage, action))
         self.diagnostics.extend(self._vocabularies.check(stage, action))
@@ -148,6 +153,20 @@ def _unfit_leaves(stage: StageSpec) -> Iterator[Diagnostic]:
         if not exact:
             message = f"{stage.name}.{leaf.address}: {leaf.value!r} cannot be written down exactly"
             yield Diagnostic(message, stage.locate(leaf.path), "use finite numbers")
+
+
+def _unknown_settings(stage: StageSpec, settings: Mapping[str, Action]) -> Iterator[Diagnostic]:
+    """Fields that the kind reads of another stage's settings, and that are not there."""
+    for address, source in settings.items():
+        known = [path for path, _ in declared_leaves(type(source.params))]
+        for field in stage.loaded.kind.reads_settings[address]:
+            if not any(f"{path}.".startswith(f"{field}.") for path in known):
+                message = (
+                    f"{stage.name}.{address}: kind `{stage.loaded.kind.name}` reads `{field}` of what "
+                    f"stage `{source.stage}` is set to, and kind `{source.kind.name}` has no such field"
+                )
+                hint = did_you_mean(field, known, f"fields of `{source.kind.name}`")
+                yield Diagnostic(message, stage.locate(tuple(address.split("."))), hint)
 
 
 def _engine_faults(

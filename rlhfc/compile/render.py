@@ -1,8 +1,8 @@
-"""What a launch is given: command, environment and resolved config; and their masked forms."""
+"""What a launch is given: command, environment and resolved config; and what of them a key knows."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from functools import lru_cache
 from pathlib import Path
@@ -13,8 +13,8 @@ from jinja2.sandbox import SandboxedEnvironment
 
 from rlhfc.compile.action import Action, Launch, WorkPaths
 from rlhfc.compile.code import stages_folder
-from rlhfc.compile.deepspeed import deepspeed_configs, masked_configs
-from rlhfc.compile.impacts import full, masked, render_params
+from rlhfc.compile.deepspeed import deepspeed_configs, keyed_configs
+from rlhfc.compile.impacts import Leaf, full, keyed, masked, render_params
 from rlhfc.errors import Diagnostic, Mark, UserError
 
 FORMAT = 1
@@ -42,9 +42,7 @@ def resolved_config(
         "kind": action.kind.name,
         "action_key": key,
         "params": render_params(action.params, full),
-        "settings": {
-            address: render_params(source.params, full) for address, source in action.settings.items()
-        },
+        "settings": settings_read(action, full),
         "inputs": {address: {"path": str(path), "file": file} for address, (path, file) in inputs.items()},
         "outputs": {port: str(folder) for port, folder in paths.outputs.items()},
         "deepspeed": deepspeed_configs(action),
@@ -66,15 +64,37 @@ def resolved_config(
     }
 
 
-def masked_config(action: Action) -> dict[str, Any]:
-    """The part of the resolved config that decides the result: a sentinel for every other leaf."""
+def keyed_config(action: Action) -> dict[str, Any]:
+    """The part of the resolved config that decides the result; every other leaf is left out."""
+    params = render_params(action.params, keyed(action.keyed_impacts))
+    if "device" in params:
+        params["device"] = action.device  # what `auto` came to decides the rounding
     return {
-        "params": render_params(action.params, masked),
-        "settings": {
-            address: render_params(source.params, masked) for address, source in action.settings.items()
-        },
-        "deepspeed": masked_configs(action),
+        "params": params,
+        "settings": settings_read(action, keyed(action.keyed_impacts)),
+        "deepspeed": keyed_configs(action, action.keyed_impacts),
     }
+
+
+def settings_read(action: Action, shown: Callable[[Leaf], Any]) -> dict[str, Any]:
+    """By address the settings of other stages that the kind declares to read, and no others."""
+    return {
+        address: _picked(render_params(source.params, shown), action.kind.reads_settings[address])
+        for address, source in action.settings.items()
+    }
+
+
+def _picked(rendered: Mapping[str, Any], paths: Iterable[str]) -> dict[str, Any]:
+    """What lies at the dotted paths, in the shape that it had; a path that was left out is none."""
+    picked: dict[str, Any] = {}
+    for path in paths:
+        *parents, last = path.split(".")
+        there, here = rendered, picked
+        for step in parents:
+            there, here = there[step], here.setdefault(step, {})
+        if last in there:
+            here[last] = there[last]
+    return picked
 
 
 def launch_argv(action: Action, launch: Launch, config: str) -> list[str]:
@@ -97,7 +117,9 @@ def masked_argv(action: Action) -> list[str]:
     Raises:
         UserError: as :func:`launch_argv`.
     """
-    return _argv(action, MASKED_LAUNCH, MASKED_CONFIG, render_params(action.params, masked))
+    return _argv(
+        action, MASKED_LAUNCH, MASKED_CONFIG, render_params(action.params, masked(action.keyed_impacts))
+    )
 
 
 def launch_environment(action: Action) -> dict[str, str]:

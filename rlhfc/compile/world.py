@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
+import platform
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,8 +15,9 @@ from rlhfc.compile.digests import Digester
 from rlhfc.compile.mirrors import Mirrors, read_mirrors
 from rlhfc.environment import count_gpus, read_environment
 
+PYTHON = "python"
 Libraries = Callable[[str], str | None]
-"""Distribution name to its version, or None when it is not installed."""
+"""Distribution name, or :data:`PYTHON`, to its version; None when it is not installed."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,9 @@ def this_machine(
 
 @lru_cache
 def installed_version(distribution: str) -> str | None:
-    """Version of an installed distribution, or None."""
+    """Version of an installed distribution or of Python itself, or None."""
+    if distribution == PYTHON:
+        return platform.python_version()
     try:
         metadata = importlib.metadata.distribution(distribution).read_text("METADATA") or ""
     except importlib.metadata.PackageNotFoundError:

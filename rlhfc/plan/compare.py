@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rlhfc.compile.reasons import Reason, ReasonCode
+from rlhfc.store.digest import canonical_json
 
 Change = tuple[str, Any, Any]
 """Dotted path, value before, value after; None where there is none."""
@@ -57,8 +58,17 @@ def differences_between(before: Mapping[str, Any], after: Mapping[str, Any]) -> 
     )
 
 
+def in_config(document: Mapping[str, Any], path: str) -> bool:
+    """Whether a recorded path (``params.ranks``) is also a part of a key document's config."""
+    *parents, last = path.split(".")
+    found: Any = document["config"]
+    for step in parents:
+        found = found.get(step, {}) if isinstance(found, Mapping) else {}
+    return isinstance(found, Mapping) and last in found
+
+
 def _scalar(code: ReasonCode, name: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Reason]:
-    if before.get(name) == after[name]:
+    if _same(before.get(name), after[name]):
         return []
     return [Reason(code, "", before.get(name), after[name])]
 
@@ -86,5 +96,12 @@ def _walk(before: Any, after: Any, path: str) -> Iterator[Change]:
     elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
         for index, (old, new) in enumerate(zip(before, after, strict=True)):
             yield from _walk(old, new, f"{path}.{index}")
-    elif before != after or type(before) is not type(after):
+    elif not _same(before, after):
         yield path, before, after
+
+
+def _same(before: Any, after: Any) -> bool:
+    """Whether a key takes two values for one: ``1`` is not ``1.0`` or ``true``, nor ``0.0`` ``-0.0``."""
+    if isinstance(before, str | int | None):  # most leaves, and the encoding has nothing to add
+        return type(before) is type(after) and bool(before == after)
+    return canonical_json(before) == canonical_json(after)

@@ -51,7 +51,7 @@ def plan_document(
 
 
 def _stage(stage: StagePlan, estimate: Estimate | None) -> StageDocument:
-    result, checkpoint = stage.result, stage.checkpoint
+    result, checkpoint, accepted = stage.result, stage.checkpoint, stage.accepted
     return {
         "stage": stage.stage,
         "kind": stage.kind,
@@ -59,6 +59,8 @@ def _stage(stage: StagePlan, estimate: Estimate | None) -> StageDocument:
         "verdict": stage.verdict.value,
         "key": stage.key,
         "reasons": [_reason(reason) for reason in stage.reasons],
+        "ignored": [_reason(reason) for reason in stage.ignored],
+        "pinned": stage.pinned,
         "differences": [
             {"path": found.path, "before": found.before, "after": found.after} for found in stage.differences
         ],
@@ -70,6 +72,14 @@ def _stage(stage: StagePlan, estimate: Estimate | None) -> StageDocument:
             "outputs": dict(result.outputs),
         }
         if result
+        else None,
+        "accepted": {
+            "before": accepted.before,
+            "who": accepted.who,
+            "why": accepted.why,
+            "time": accepted.time,
+        }
+        if accepted
         else None,
         "estimate": _estimate(estimate) if estimate else None,
     }

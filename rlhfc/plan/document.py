@@ -81,9 +81,21 @@ class EstimatesDocument(TypedDict):
     possible: TotalDocument
 
 
-class StageDocument(TypedDict):
-    """The verdict on one stage; ``line`` is where it starts in the spec, ``key`` null while undecided.
+class AcceptedDocument(TypedDict):
+    """Who lets a result stand under another key than ``before``, why, and since when (UTC, ISO 8601)."""
 
+    before: str
+    who: str
+    why: str
+    time: str
+
+
+class StageDocument(TypedDict):
+    """The verdict on one stage.
+
+    ``line`` is where it starts in the spec, ``key`` null while undecided. ``reasons`` say why it is not
+    cached; of a frozen stage, although what its result stands. ``pinned``: that result is one that the
+    spec names. ``ignored`` are changes that rerun nothing because the spec says so.
     ``estimate`` is null for a stage that does not run, and while nothing is known. A skipped stage is
     left out by ``--target``, ``--from`` or ``--until``; nothing else is said of it. ``rendered`` is what
     ``--show`` asks for: ``argv``, ``environment``, ``config``.
@@ -92,12 +104,15 @@ class StageDocument(TypedDict):
     stage: str
     kind: str
     line: int
-    verdict: Literal["cached", "resume", "run", "undecided", "skipped"]
+    verdict: Literal["cached", "resume", "run", "undecided", "frozen", "skipped"]
     key: str | None
     reasons: list[ReasonDocument]
+    ignored: list[ReasonDocument]
+    pinned: bool
     differences: list[DifferenceDocument]
     resume: ResumeDocument | None
     result: ResultDocument | None
+    accepted: AcceptedDocument | None
     estimate: EstimateDocument | None
     rendered: NotRequired[dict[str, Any]]
 

@@ -64,8 +64,8 @@ def _parts(planned: StagePlan, action: Action) -> dict[str, Any]:
     }
     return {
         "verdict": planned.verdict.value,
-        "document": planned.document,
-        "recorded": planned.recorded,
+        "document": planned.known.document if planned.known else {},
+        "recorded": planned.known.recorded if planned.known else {},
         "waiting": [reason.path for reason in planned.reasons if reason.code is ReasonCode.UPSTREAM_PENDING],
         "sources": sources,
     }

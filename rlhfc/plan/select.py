@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from rlhfc.compile.action import Pipeline
 from rlhfc.compile.world import Libraries
 from rlhfc.errors import Diagnostic, Mark, UserError
-from rlhfc.plan.planner import Plan, StagePlan, StoreReader, Verdict, make_plan
+from rlhfc.plan.planner import Plan, make_plan
+from rlhfc.plan.verdict import StagePlan, StoreReader, Verdict
 
 
 @dataclass(frozen=True)

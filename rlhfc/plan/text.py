@@ -7,19 +7,26 @@ from datetime import datetime
 from pathlib import Path
 
 from rlhfc.plan import quantities
-from rlhfc.plan.document import EstimateDocument, PlanDocument, StageDocument, TotalDocument
+from rlhfc.plan.document import (
+    EstimateDocument,
+    PlanDocument,
+    ReasonDocument,
+    StageDocument,
+    TotalDocument,
+)
 
 SHOWN_REASONS = 3
 ALIGNED = 60  # characters; where causes are longer, estimates stand ragged rather than far to the right
 NEVER_RUN = "never_run"
 UPSTREAM_PENDING = "upstream_pending"
 UNKNOWN_HERE = ("source_unresolved", "library_missing")
-SYMBOLS = {"cached": "=", "resume": "↻", "undecided": "?", "skipped": "-"}
+SYMBOLS = {"cached": "=", "resume": "↻", "undecided": "?", "frozen": "❄", "skipped": "-"}
 VERDICTS = {
     "run": "to run",
     "resume": "to resume",
     "undecided": "undecided",
     "cached": "cached",
+    "frozen": "frozen",
     "skipped": "skipped",
 }
 
@@ -55,30 +62,44 @@ def symbol(stage: StageDocument) -> str:
 
 def explanation(stage: StageDocument, now: datetime) -> str:
     """Why a stage has its verdict, in one line."""
-    differing = [quantities.difference(**found) for found in stage["differences"]]
-    harmless = [f"no rerun for {_short(differing)}"] if differing else []
+    beside = list(_beside(stage, now))
     if (result := stage["result"]) is not None:
         made = f"{quantities.ago(result['finished'], now)}, took {quantities.duration(result['seconds'])}"
-        return "; ".join([f"{made}, {quantities.size(result['size'])}", *harmless])
+        return "; ".join([f"{made}, {quantities.size(result['size'])}", *beside])
     told = _short(_causes(stage), "; ")
     if (resume := stage["resume"]) is not None:
         why = "" if _has(stage, NEVER_RUN) else f"; {told}"
         return f"at step {resume['step']} of {resume['total']}{why}"
     waits = _upstream(stage)
+    along = f"; takes along {_short(_sentences(stage['ignored']))}" if stage["ignored"] else ""
     if stage["verdict"] == "run":
-        return f"{told} (after {', '.join(waits)})" if waits else told
+        return (f"{told} (after {', '.join(waits)})" if waits else told) + along
     pending = [f"after {', '.join(waits)}, if what it reads changes"] if waits else []
     if any(_has(stage, code) for code in UNKNOWN_HERE):
         pending.append("its key cannot be known here")
-    return "; ".join([*([told] if told else []), *pending, *harmless])
+    return "; ".join([*([told] if told else []), *pending, *beside])
+
+
+def _beside(stage: StageDocument, now: datetime) -> Iterator[str]:
+    """What is told of a stage beside its verdict, each in a few words."""
+    if stage["verdict"] == "frozen":
+        yield from _although(stage)
+    if (accepted := stage["accepted"]) is not None:
+        when, why = quantities.ago(accepted["time"], now), quantities.value(accepted["why"])
+        yield f"accepted by {accepted['who']} {when}: {why}"
+    if stage["ignored"]:
+        yield f"ignores {_short(_sentences(stage['ignored']))}"
+    if stage["differences"]:
+        yield f"no rerun for {_short([quantities.difference(**found) for found in stage['differences']])}"
 
 
 def summary(plan: PlanDocument) -> str:
     """How many stages have each verdict."""
     if not plan["changes"]:
-        count, skipped = plan["summary"]["cached"], plan["summary"]["skipped"]
-        left_out = f", {skipped} skipped" if skipped else ""
-        return f"Nothing to do: {count} stage{'s' if count > 1 else ''} cached{left_out}"
+        counts = plan["summary"]
+        words = [f"{counts['cached']} stage{'s' if counts['cached'] != 1 else ''} cached"]
+        words += [f"{counts[verdict]} {verdict}" for verdict in ("frozen", "skipped") if counts[verdict]]
+        return f"Nothing to do: {', '.join(words)}"
     parts = {words: plan["summary"][verdict] for verdict, words in VERDICTS.items()}
     return "Plan: " + ", ".join(f"{count} {what}" for what, count in parts.items() if count)
 
@@ -126,11 +147,27 @@ def _heading(plan: PlanDocument) -> str:
     return f"{plan['pipeline']} · {Path(plan['spec']).name} · store {plan['store']} · {machine}"
 
 
+def _although(stage: StageDocument) -> Iterator[str]:
+    """What does not move a frozen stage."""
+    if stage["pinned"]:
+        yield f"pinned to {quantities.value(stage['key'])}"
+    causes, waits = _causes(stage), _upstream(stage)
+    moved = [f"although {_short(causes)}"] if causes else []
+    if waits:
+        moved.append(f"whatever comes of {', '.join(waits)}")
+    if moved:
+        yield f"stands {' and '.join(moved)}"
+
+
 def _causes(stage: StageDocument) -> list[str]:
     """Sentences of what differs; what is pending is told otherwise."""
+    return _sentences(stage["reasons"])
+
+
+def _sentences(reasons: list[ReasonDocument]) -> list[str]:
     pending = (UPSTREAM_PENDING, *UNKNOWN_HERE)
-    reasons = ((reason["code"], reason["text"]) for reason in stage["reasons"])
-    return quantities.merged((code, text) for code, text in reasons if code not in pending)
+    told = ((reason["code"], reason["text"]) for reason in reasons)
+    return quantities.merged((code, text) for code, text in told if code not in pending)
 
 
 def _upstream(stage: StageDocument) -> list[str]:

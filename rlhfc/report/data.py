@@ -20,6 +20,7 @@ EVALUATION_KIND = "evaluate"
 MAX_SAMPLES = 24
 STATES = {
     Verdict.CACHED: "done",
+    Verdict.FROZEN: "frozen",
     Verdict.RESUME: "can resume",
     Verdict.UNDECIDED: "waits",
     Verdict.RUN: "to run",

@@ -120,8 +120,8 @@ def transition(row: Row) -> str:
             return f"interrupted after {duration(row.elapsed)}: {row.detail}"
         case State.BLOCKED:
             return f"blocked by {row.detail}"
-        case State.CACHED:
-            return "cached"
+        case State.CACHED | State.FROZEN:
+            return str(row.state)
         case _:
             return ""
 

@@ -14,8 +14,11 @@ from pathlib import Path
 
 from rlhfc.compile.action import Pipeline
 from rlhfc.compile.digests import Digester
-from rlhfc.compile.keys import KeyDocument, key_document
+from rlhfc.compile.keys import KeyDocument
 from rlhfc.compile.world import Libraries
+from rlhfc.errors import UserError
+from rlhfc.plan.decide import decide
+from rlhfc.plan.verdict import Verdict
 from rlhfc.plan.words import sentence
 from rlhfc.run.board import Board
 from rlhfc.run.outcome import GOOD, Failure, StageOutcome, State
@@ -152,25 +155,33 @@ class Executor:
                 self._begin(shop, stage)
 
     def _is_ready(self, stage: str) -> bool:
-        return all(name in self.outcomes for name in self.pipeline.upstream(stage))
+        return all(name in self.outcomes for name in self._awaited(stage))
+
+    def _awaited(self, stage: str) -> tuple[str, ...]:
+        """Stages that must end first; one that holds a result waits for none."""
+        return () if self.pipeline.actions[stage].held else self.pipeline.upstream(stage)
 
     def _begin(self, shop: Workshop, stage: str) -> None:
-        upstream = self.pipeline.upstream(stage)
-        blocked_by = tuple(name for name in upstream if self.outcomes[name].state not in GOOD)
+        action, force = self.pipeline.actions[stage], stage in self.forced
+        blocked_by = tuple(name for name in self._awaited(stage) if self.outcomes[name].state not in GOOD)
         if blocked_by:
             self._settle(self._unstarted(stage, State.BLOCKED, blocked_by=blocked_by))
             return
-        action = self.pipeline.actions[stage]
-        found = key_document(action, self._outputs, self.means.libraries)
-        if not isinstance(found, KeyDocument):
-            failure = Failure("; ".join(sentence(reason) for reason in found.reasons))
-            self._settle(self._unstarted(stage, State.FAILED, failure=failure))
+        means = self.means
+        try:
+            planned = decide(action, self._outputs, means.store, means.libraries, forced=force)
+        except UserError as error:  # the plan let it pass: what a stage holds has gone meanwhile
+            self._settle(self._unstarted(stage, State.FAILED, failure=_failure(error)))
             return
-        force = stage in self.forced
-        result = None if force else self.means.store.lookup(found.key)
-        if result is not None:
-            kind = action.kind.name
-            self._settle(StageOutcome(stage, kind, State.CACHED, found.key, result=result))
+        if planned.result is not None:
+            state = State.FROZEN if planned.verdict is Verdict.FROZEN else State.CACHED
+            self._settle(StageOutcome(stage, planned.kind, state, planned.key, result=planned.result))
+            return
+        found = planned.known
+        if not isinstance(found, KeyDocument):
+            missing = found.reasons if found is not None else ()
+            failure = Failure("; ".join(sentence(reason) for reason in missing))
+            self._settle(self._unstarted(stage, State.FAILED, failure=failure))
             return
         work = StageRun(shop, action, found.key, found.stored, dict(self._outputs), force=force)
         thread = threading.Thread(target=self._perform, args=(work,), name=stage, daemon=True)
@@ -218,3 +229,8 @@ class Executor:
     ) -> StageOutcome:
         kind = self.pipeline.actions[stage].kind.name
         return StageOutcome(stage, kind, state, failure=failure, blocked_by=blocked_by)
+
+
+def _failure(error: UserError) -> Failure:
+    first = error.diagnostics[0]
+    return Failure(first.message, first.hint)

@@ -21,6 +21,7 @@ SIGNS = {
     State.QUEUED: ("·", "dim"),
     State.RUNNING: ("▸", "cyan"),
     State.CACHED: ("=", "dim"),
+    State.FROZEN: ("❄", "dim"),
     State.DONE: ("✓", "green"),
     State.INTERRUPTED: ("‖", "yellow"),
     State.FAILED: ("✗", "red"),

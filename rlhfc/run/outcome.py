@@ -19,13 +19,16 @@ class State(StrEnum):
     QUEUED = "queued"
     RUNNING = "running"
     CACHED = "cached"
+    FROZEN = "frozen"
     DONE = "done"
     INTERRUPTED = "interrupted"
     FAILED = "failed"
     BLOCKED = "blocked"
 
 
-GOOD = frozenset({State.CACHED, State.DONE})
+THERE = frozenset({State.CACHED, State.FROZEN})
+"""States of a stage whose result was there before the run."""
+GOOD = THERE | {State.DONE}
 
 
 @dataclass(frozen=True)
@@ -89,8 +92,8 @@ class RunOutcome:
 
     @property
     def nothing_to_do(self) -> bool:
-        """Whether every stage was cached."""
-        return all(outcome.state is State.CACHED for outcome in self.stages.values())
+        """Whether every result was there."""
+        return all(outcome.state in THERE for outcome in self.stages.values())
 
     @property
     def exit_status(self) -> int:

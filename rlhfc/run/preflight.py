@@ -8,7 +8,7 @@ from rlhfc.compile.action import Action, ResolvedSource
 from rlhfc.compile.reasons import Reason, ReasonCode
 from rlhfc.compile.world import Libraries
 from rlhfc.errors import Diagnostic, Mark, UserError
-from rlhfc.plan.planner import Plan, Verdict
+from rlhfc.plan.planner import Plan
 from rlhfc.plan.words import sentence
 from rlhfc.run.slots import need_of
 
@@ -24,7 +24,7 @@ def check(plan: Plan, gpus: int, libraries: Libraries) -> None:
     found = [
         Diagnostic(f"{name}: {message}", Mark(plan.pipeline.spec, action.line, 1), hint)
         for name, action in plan.pipeline.actions.items()
-        if plan.stages[name].verdict is not Verdict.CACHED
+        if plan.stages[name].result is None
         for message, hint in _faults(action, plan.stages[name].reasons, gpus, libraries)
     ]
     if found:
@@ -39,10 +39,12 @@ def _faults(
         has = f"this machine has {gpus}" if gpus else "this machine has none"
         hint = "set `ranks` to what there is" if gpus else "set `device: cpu`, or run it where there are GPUs"
         yield f"wants {wanted} GPU{'s' if wanted > 1 else ''}, and {has}", hint
+    for name in action.kind.libraries:  # whether or not it is in the key
+        if libraries(name) is None:
+            missing = Reason(ReasonCode.LIBRARY_MISSING, name)
+            yield sentence(missing), "install what stages need: `pip install 'rlhfc[train]'`"
     for reason in reasons:
-        if reason.code is ReasonCode.LIBRARY_MISSING:
-            yield sentence(reason), "install what stages need: `pip install 'rlhfc[train]'`"
-        elif reason.code is ReasonCode.SOURCE_UNRESOLVED:
+        if reason.code is ReasonCode.SOURCE_UNRESOLVED:
             yield sentence(reason), None
     if libraries(DOWNLOADER) is None:
         for address, binding in action.inputs.items():

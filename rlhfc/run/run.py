@@ -21,7 +21,7 @@ from rlhfc.run import preflight
 from rlhfc.run.board import Board
 from rlhfc.run.display import Display
 from rlhfc.run.executor import Executor, Interrupts, Means
-from rlhfc.run.outcome import RunOutcome, State
+from rlhfc.run.outcome import THERE, RunOutcome
 from rlhfc.run.process import LocalLauncher
 from rlhfc.run.recover import settle_store
 from rlhfc.run.signals import counted
@@ -113,7 +113,7 @@ def record(outcome: RunOutcome, plan: Plan, before: Mapping[str, str | None], st
         store: has the ledger.
     """
     for stage, ended in outcome.stages.items():
-        if ended.state is State.CACHED:
+        if ended.state in THERE:
             if store.last_key(outcome.pipeline, stage) != ended.key:
                 store.ledger.append(
                     "cached", run=outcome.run, pipeline=outcome.pipeline, stage=stage, key=ended.key

@@ -37,6 +37,13 @@ def closing_lines(outcome: RunOutcome, spec: Path) -> list[str]:
     return lines
 
 
+def there_words(outcome: RunOutcome) -> str:
+    """How many results were there already, when all were."""
+    count = len(outcome.stages)
+    frozen = sum(ended.state is State.FROZEN for ended in outcome.stages.values())
+    return f"{count - frozen} of {count} stages cached" + (f", {frozen} frozen" if frozen else "")
+
+
 def run_document(outcome: RunOutcome, report: Path | None) -> dict[str, Any]:
     """The run as plain values. Within format 1 fields are only ever added."""
     return {

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import ValidationError, create_model
 
@@ -18,12 +18,15 @@ from rlhfc.errors import Diagnostic, Mark, UserError, did_you_mean, listing
 from rlhfc.kind import SpecModel, StageParams
 from rlhfc.spec.engines import engine_faults
 from rlhfc.spec.inputs import walk_inputs
+from rlhfc.spec.lifecycle import ignore_faults, library_faults, library_policy
 from rlhfc.spec.messages import Subject, explain, shown
 from rlhfc.spec.model import STAGE_NAME, Draft, PipelineSpec, SpecFile, StageSpec
 from rlhfc.spec.nodes import Node
 from rlhfc.spec.overrides import override
 from rlhfc.spec.parse import parse_file
 from rlhfc.spec.ports import connect, in_order, port_faults
+
+NUMERICS = get_args(SpecFile.model_fields["numerics"].annotation)
 
 __all__ = ["PipelineSpec", "StageSpec", "load_pipeline"]
 
@@ -50,10 +53,13 @@ def load_pipeline(path: Path, overrides: Sequence[str] = ()) -> PipelineSpec:
 
         faults.extend(cycle_faults(drafts, references))
     faults.extend(engine_faults(drafts))
+    faults.extend(library_faults(root, drafts))
+    faults.extend(ignore_faults(drafts))
     if faults or top is None:
         raise UserError(sorted(dict.fromkeys(faults), key=partial(_position, path)))
     stages = {name: stage for name in ordered if (stage := _stage(drafts[name])) is not None}
-    return PipelineSpec(top.name or path.stem, path.absolute(), stages, references, top.description)
+    name, policy = top.name or path.stem, library_policy(top)
+    return PipelineSpec(name, path.absolute(), stages, references, top.description, policy)
 
 
 def _top_level(root: Node, faults: list[Diagnostic]) -> SpecFile | None:
@@ -141,7 +147,8 @@ def _defaults(
         if name not in fields:
             hint = did_you_mean(name, fields, "fields")
             faults.append(Diagnostic(f"defaults: no stage has a field `{name}`", value.key, hint))
-    return defaults
+    numerics = root.child("numerics")
+    return {"numerics": numerics, **defaults} if numerics and numerics.text in NUMERICS else defaults
 
 
 def _draft(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from rlhfc.compile.action import LoadedKind
+from rlhfc.compile.policy import LibraryPolicy, Policy
 from rlhfc.errors import Mark
 from rlhfc.kind import InputModel, SpecModel, StageParams
 from rlhfc.spec.nodes import Node
@@ -36,6 +37,14 @@ class SpecFile(SpecModel):
     defaults: dict[str, Any] = Field(
         default_factory=dict,
         description="values for every stage whose kind has such a field and that does not set it",
+    )
+    libraries: Literal["strict"] | dict[str, Policy] = Field(
+        default_factory=dict,
+        description="which versions enter a key: by library `invalidate` (major and minor), `warn` "
+        "(recorded, a difference is told) or `ignore`; `strict`: full versions of all, and Python's",
+    )
+    numerics: Literal["recorded", "strict"] = Field(
+        "recorded", description="`numerics` of every stage that does not say otherwise"
     )
     stages: dict[str, dict[str, Any]] = Field(min_length=1, description="stages by name")
 
@@ -104,6 +113,7 @@ class PipelineSpec:
         stages: in topological order, ties in the order of the spec.
         references: see :data:`References`.
         description: free text.
+        libraries: which versions of libraries enter keys.
     """
 
     name: str
@@ -111,6 +121,7 @@ class PipelineSpec:
     stages: Mapping[str, StageSpec]
     references: References = field(repr=False, compare=False)
     description: str = ""
+    libraries: LibraryPolicy = field(default_factory=LibraryPolicy)
 
     @cached_property
     def graph(self) -> networkx.DiGraph[str]:

@@ -31,11 +31,28 @@ class TreeEntry:
 def canonical_json(value: Any) -> bytes:
     """Encode a value as it is always hashed: sorted keys, no white space, UTF-8, no NaN.
 
+    Text is taken as it is, code point by code point: what two normal forms of one word are to people,
+    they are not to a tokenizer or a file system. A float is written in the shortest way that reads
+    back the same, and keeps its point: ``1.0`` is not ``1``, and ``-0.0`` not ``0.0``.
+
     Raises:
         ValueError: ``value`` holds NaN, an infinity, or text that is not Unicode.
+        TypeError: a name in a mapping is no text, so that two names could be written the same.
     """
+    _check_names(value)
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return text.encode()
+
+
+def _check_names(value: Any) -> None:
+    if isinstance(value, dict):
+        for name, item in value.items():
+            if not isinstance(name, str):
+                raise TypeError(f"{name!r} is no text, and so no name")
+            _check_names(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            _check_names(item)
 
 
 def tagged_digest(tag: bytes, value: Any) -> str:

@@ -85,6 +85,12 @@ class Publisher:
         )
         return self._put_result(result)
 
+    def adopt(self, result: ActionResult, document: Mapping[str, Any]) -> ActionResult:
+        """Key document and record for outputs that are in the store already; the record that stands."""
+        self.write_document(result.key, document)
+        self._sync()
+        return self._put_result(result)
+
     def write_document(self, key: str, document: Mapping[str, Any]) -> None:
         """Keep a key document."""
         path = self._layout.document(key)

@@ -50,6 +50,32 @@ class Made(NamedTuple):
     key: str
 
 
+@dataclass(frozen=True)
+class Acceptance:
+    """Why a result stands under a key that it was not made under.
+
+    Attributes:
+        before: key that it was made under, or accepted under before.
+        who: who says that it stands.
+        why: in their words.
+        time: UTC time, ISO 8601.
+    """
+
+    before: str
+    who: str
+    why: str
+    time: str
+
+
+def acceptance_of(kept: Mapping[str, Any] | None) -> Acceptance | None:
+    """The acceptance that was kept beside a key, if there was one."""
+    found = (kept or {}).get("accepted")
+    try:
+        return Acceptance(**found) if isinstance(found, Mapping) else None
+    except TypeError:  # written by another version
+        return None
+
+
 def encode_result(result: ActionResult) -> bytes:
     """Make the action record: the result and a digest of it."""
     body = {"format": ACTION_FORMAT, **asdict(result)}

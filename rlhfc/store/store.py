@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,11 @@ from rlhfc.observe import LOOKED
 from rlhfc.store import files
 from rlhfc.store.checkpoints import newest_checkpoint, read_metrics
 from rlhfc.store.digest import TreeEntry
-from rlhfc.store.layout import Layout, check_version, create_store
+from rlhfc.store.layout import Layout, check_version, create_store, hex_of
 from rlhfc.store.ledger import Entry, Ledger
 from rlhfc.store.publish import Product, Publisher
 from rlhfc.store.records import (
+    Acceptance,
     ActionResult,
     DamagedRecordError,
     Made,
@@ -29,7 +31,7 @@ from rlhfc.store.records import (
 )
 
 Warn = Callable[[str], None]
-DONE_EVENTS = ("published", "cached")
+DONE_EVENTS = ("published", "cached", "accepted")
 
 
 def warn_on_stderr(text: str) -> None:
@@ -80,6 +82,17 @@ class Store:
             self._warn(f"the result in `{path}` does not count: {damage}")
             return None
         return result
+
+    def keys_from(self, start: str) -> list[str]:
+        """Keys of the results that begin with ``start`` (``b3:`` and at least two digits), sorted."""
+        folder = self.layout.action(start).parent
+        digits = hex_of(start)
+        try:
+            names = [path.name for path in folder.iterdir()]
+        except FileNotFoundError:
+            return []
+        found = (digits[:2] + name.removesuffix(".json") for name in names if name.endswith(".json"))
+        return sorted(f"b3:{key}" for key in found if key.startswith(digits))
 
     def key_document(self, key: str) -> dict[str, Any] | None:
         """Pre-image of a key that was launched or published here."""
@@ -178,6 +191,29 @@ class Store:
             seconds=result.seconds,
         )
         return result
+
+    def accept(
+        self,
+        result: ActionResult,
+        key: str,
+        document: Mapping[str, Any],
+        grounds: Acceptance,
+        stage: tuple[str, str],
+    ) -> ActionResult:
+        """Let a result stand under another key as well; the ledger says who wanted it, and why.
+
+        Args:
+            result: as it was made.
+            key: what it shall stand under.
+            document: key document of ``key``.
+            grounds: kept beside it.
+            stage: names of the pipeline and the stage.
+        """
+        kept = {**document, "accepted": asdict(grounds)}
+        adopted = Publisher(self.layout, self.lookup).adopt(replace(result, key=key), kept)
+        facts = {"from": grounds.before, "who": grounds.who, "why": grounds.why}
+        self.ledger.append("accepted", pipeline=stage[0], stage=stage[1], key=key, **facts)
+        return adopted
 
     def forget(self, key: str) -> None:
         """Take back a result, so that the action is made again; its blobs stay."""

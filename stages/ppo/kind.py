@@ -89,6 +89,7 @@ KIND = Kind(
         "reference": "engines.reference",
         "reward": "engines.reward",
     },
+    reads_settings={"engines": ("actor", "critic", "reference", "reward")},
     resumable=True,
     one_vocabulary=("engines", "prompts"),
 )

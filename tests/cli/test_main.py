@@ -42,6 +42,7 @@ commands:
     init      write a first pipeline into an empty folder
     plan      show what would run, and why
     run       run what is not done yet
+    accept    let a stage's last result stand for what the spec says now
     show      show the stages, attempts and results of a pipeline
     report    write the HTML report of a pipeline
     schema    write the JSON Schemas of a spec and of a plan
@@ -126,7 +127,7 @@ def test_version_is_told():
 MISTAKES = {
     ("pln",): "error: there is no command `pln`\nhint: did you mean `plan`?\n",
     ("frobnicate",): "error: there is no command `frobnicate`\n"
-    "hint: commands: `init`, `plan`, `run`, `show`, `report`, `schema`, `completion`\n",
+    "hint: commands: `init`, `plan`, `run`, `accept`, `show`, `report`, `schema`, `completion`\n",
     ("--verbos",): "error: unrecognized arguments: --verbos\nhint: see `rlhfc --help`\n",
     ("schema", "--chek"): "error: unrecognized arguments: --chek\nhint: see `rlhfc --help`\n",
     (

@@ -100,6 +100,31 @@ def test_values_that_cannot_be_hashed(bench: Bench, write: Callable[[str, str], 
     assert "a.bound: inf cannot be written down exactly" == found.message
 
 
+def test_settings_that_are_not_there(bench: Bench, write: Callable[[str, str], Path]) -> None:
+    """A kind that reads a setting which the stage behind its input lacks would be handed nothing."""
+    kind = """
+from rlhfc.kind import Input, Kind, StageParams, semantic
+
+class {name}Params(StageParams):
+    left: Input | None = semantic(None)
+
+KIND = Kind("{name}", 1, {name}Params, {{"left": "thing"}}, {{"thing": "thing"}}, {more})
+"""
+    for name, more in (
+        ("up", "exposes_settings=True"),
+        ("down", 'reads_settings={"left": ("seed", "sead")}'),
+    ):
+        write(f"mine/{name}/kind.py", kind.format(name=name, more=more))
+        write(f"mine/{name}/main.py", "")
+    with pytest.raises(UserError) as caught:
+        bench.compile(
+            "schema: 1\nkinds: [mine]\nstages:\n  a: {kind: up}\n  b: {kind: down, left: a.thing}\n"
+        )
+    (found,) = caught.value.diagnostics
+    message = "b.left: kind `down` reads `sead` of what stage `a` is set to, and kind `up` has no such field"
+    assert (message, "did you mean `seed`?") == (found.message, found.hint)
+
+
 def test_a_gpu_pipeline_compiles_without_a_gpu(bench: Bench, seven: str) -> None:
     """`device: gpu` is a statement about the machine that will run, so that a laptop can plan."""
     devices = {name: action.device for name, action in bench.compile(seven).actions.items()}

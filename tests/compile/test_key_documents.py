@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -64,18 +62,12 @@ def test_a_key_document_as_a_whole(action: Action) -> None:
         "argv": ["<launch.python>", "-m", "fit.main", "<config>"],
         "config": {
             "params": {
-                "device": "<numeric>",
-                "ranks": "<numeric>",
-                "threads": "<numeric>",
+                "numerics": "recorded",
                 "seed": 1234,
-                "log_every": "<runtime>",
-                "description": "<label>",
                 "model": "model",
                 "data": "data",
                 "rate": 1e-05,
                 "words": "é",
-                "buckets": "<numeric>",
-                "every": "<runtime>",
             },
             "settings": {},
             "deepspeed": {},
@@ -93,7 +85,7 @@ def test_a_key_document_as_a_whole(action: Action) -> None:
         "params.every": 7,
         "libraries.torch": "2.13.1+cpu",
     }
-    key = "b3:b3eb59eda4385e3fa8fc9a7ae24e3ce8165a362db0f187300b497879c63cb1ef"
+    key = "b3:2862dc0512d0ad41b211f6196a36c17c1ca94782856b56a330ba1535359f66eb"
     known = key_document(action, {("split", "rows"): ZEROS}, libraries)
     assert KeyDocument(document, key, recorded) == known
     assert {"document": document, "recorded": recorded} == known.stored
@@ -110,7 +102,7 @@ def test_missing_parts_are_named_and_never_guessed(action: Action) -> None:
         Reason(ReasonCode.UPSTREAM_PENDING, "data", after="split.rows"),
         Reason(ReasonCode.LIBRARY_MISSING, "torch"),
     ) == known.reasons
-    assert ({}, {}) == (known.partial["inputs"], known.partial["libraries"])
+    assert ({}, {}) == (known.document["inputs"], known.document["libraries"])
 
 
 @pytest.mark.parametrize(
@@ -129,6 +121,7 @@ COSMETIC = {
     "flow style": lambda text: yaml.safe_dump(yaml.safe_load(text), default_flow_style=True),
     "sorted fields": lambda text: yaml.safe_dump(yaml.safe_load(text), sort_keys=True),
     "defaults written out": lambda text: text.replace("kind: ppo\n", "kind: ppo\n    kl_coef: 0.1\n"),
+    "a whole number for a float": lambda text: text.replace("kind: ppo\n", "kind: ppo\n    gamma: 1\n"),
     "another notation": lambda text: text.replace("kind: ppo\n", "kind: ppo\n    kl_coef: 1.0e-1\n"),
 }
 
@@ -157,27 +150,40 @@ def test_the_order_of_fields_and_stages(order: object, shared_bench: Bench, seve
     assert shared_bench.keys(seven) == shared_bench.keys(edited)
 
 
-SCRIPT = """
-import sys
-sys.path.insert(0, sys.argv[1])
-from pathlib import Path
-from bench import SEVEN, Bench, NoCode, World, Mirrors, some_version
-folder = Path(sys.argv[2])
-world = World(Mirrors(), NoCode(), gpus=0, libraries=some_version, hub_cache=folder)
-print(sorted(Bench(folder, world).keys(SEVEN).items()))
-"""
+def test_the_version_of_a_kind(action: Action) -> None:
+    """A bump of `abi` by hand is another key, and the only difference."""
+    outputs = {("split", "rows"): ZEROS}
+    loaded = replace(action.loaded, kind=replace(action.kind, abi=3))
+    before = key_document(action, outputs, libraries)
+    after = key_document(replace(action, loaded=loaded), outputs, libraries)
+    assert isinstance(before, KeyDocument)
+    assert isinstance(after, KeyDocument)
+    assert before.key != after.key
+    assert before.document | {"abi": 3} == after.document
 
 
-def test_keys_are_the_same_in_every_process(shared_bench: Bench, tmp_path: Path, seven: str) -> None:
-    """Hash seed, locale, working directory and umask have no part in a key."""
-    expected = f"{sorted(shared_bench.keys(seven).items())}\n"
-    command = [sys.executable, "-c", SCRIPT, str(Path(__file__).parent), str(shared_bench.folder)]
-    for seed, locale, cwd, umask in (("1", "C", "/", 0o000), ("77", "C.UTF-8", str(tmp_path), 0o077)):
-        environment = os.environ | {"PYTHONHASHSEED": seed, "LC_ALL": locale}
-        done = subprocess.run(
-            command, cwd=cwd, umask=umask, env=environment, capture_output=True, text=True, check=True
-        )
-        assert expected == done.stdout
+def test_a_new_leaf_that_does_not_decide(action: Action) -> None:
+    """A numeric or runtime field more, with any value, leaves every key where it was."""
+
+    class WiderParams(FitParams):
+        width: int = numeric(1)
+        pace: int = runtime(2)
+
+    wider = WiderParams(model={"hub": "a/b"}, data={"ref": "split.rows"}, pace=3)
+    outputs = {("split", "rows"): ZEROS}
+    before = key_document(action, outputs, libraries)
+    after = key_document(replace(action, params=wider), outputs, libraries)
+    assert isinstance(before, KeyDocument)
+    assert isinstance(after, KeyDocument)
+    assert before.key == after.key
+    assert {"params.width": 1, "params.pace": 3} == dict(after.recorded.items() - before.recorded.items())
+
+
+@pytest.mark.parametrize("leaf", ["trial_prompts=8", "max_response_tokens=8", "seed=8"])
+def test_settings_that_nobody_reads(leaf: str, bench: Bench, seven: str) -> None:
+    """What `ppo` does not read of `engine_init` is neither handed to it nor in its key."""
+    before, after = bench.documents(seven), bench.documents(seven, [f"engines.{leaf}"])
+    assert ["engines"] == [name for name in before if before[name].key != after[name].key]
 
 
 def test_a_document_survives_its_storage(bench: Bench, seven: str) -> None:

@@ -139,6 +139,58 @@ def test_the_closure_of_a_built_in_kind(write: Write, tmp_path: Path) -> None:
     assert expected == set(code_digests(kind_in(tmp_path / "stages/fit", None), CachedDigester()))
 
 
+DECLARING = '''"""Words."""
+from rlhfc.kind import Kind, StageParams, semantic
+
+class FitParams(StageParams):
+    """Words."""
+
+    rate: float = semantic(0.5)
+
+    @field_validator("rate")
+    @classmethod
+    def _positive(cls, value):
+        return value
+
+    @model_validator(mode="after")
+    def _whole(self):
+        return self
+
+class Empty(SpecModel):
+    pass
+
+KIND = Kind("fit", 1, FitParams, {}, {})
+'''
+
+
+@pytest.mark.parametrize(
+    ("more", "counts"),
+    [
+        ("", False),
+        ("LIMIT = 3\n", True),
+        ("def bound(x):\n    return x\n", True),
+        ("class A:\n    def f(self):\n        return 1\n", True),
+        ("class A:\n    limit = 3\n", True),
+        ("if True:\n    import os\n", True),
+    ],
+)
+def test_a_kind_file_with_code_of_its_own(more: str, counts: bool, write: Write, tmp_path: Path) -> None:
+    """What `main.py` could take from there besides values of fields is code like any other."""
+    write("mine/fit/main.py", "from .kind import KIND\n")
+    write("mine/fit/kind.py", DECLARING + more)
+    code = code_digests(kind_in(tmp_path / "mine/fit", tmp_path / "mine"), CachedDigester())
+    assert counts == ("fit/kind.py" in code)
+
+
+def test_the_kind_file_of_another(write: Write, tmp_path: Path) -> None:
+    """Its defaults are no leaves of this kind, so the file counts; as does any other of that name."""
+    write("mine/fit/main.py", "import other.kind\nfrom .deep import kind\n")
+    write("mine/fit/deep/kind.py", "x: int = 1\n")
+    write("mine/other/kind.py", DECLARING)
+    code = code_digests(kind_in(tmp_path / "mine/fit", tmp_path / "mine"), CachedDigester())
+    assert {"fit/main.py", "fit/deep/kind.py", "other/kind.py"} == set(code)
+
+
 def test_the_closure_of_a_kind_of_the_users(write: Write, tmp_path: Path) -> None:
     """It may import its neighbours, and the library of the built-in kinds by its full name."""
     write("mine/shared.py", "import rlhfc.stages.common.job\n")
@@ -160,6 +212,15 @@ def test_an_edit_is_seen_and_a_comment_is_not(write: Write, tmp_path: Path) -> N
     write("mine/deep.py", "x = 3\n")
     after = code_digests(kind, CachedDigester())
     assert ["deep.py"] == [name for name in after if after[name] != before[name]]
+
+
+def test_data_beside_the_code(write: Write, tmp_path: Path) -> None:
+    """Files that the code may read count at any depth; caches, notes and what is hidden do not."""
+    write("mine/fit/main.py", "")
+    for name in ("table.json", "cards/deep/card.j2", "__pycache__/x.pyc", ".cache/y", "notes.md", "un.py"):
+        write(f"mine/fit/{name}", name)
+    found = code_digests(kind_in(tmp_path / "mine/fit", tmp_path / "mine"), CachedDigester())
+    assert ["fit/cards/deep/card.j2", "fit/main.py", "fit/table.json"] == sorted(found)
 
 
 def test_code_that_is_not_python(write: Write, tmp_path: Path) -> None:

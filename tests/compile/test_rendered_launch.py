@@ -156,12 +156,16 @@ def test_a_resolved_config_as_a_whole(bench: Bench, seven: str) -> None:
         "kind": "evaluate",
         "action_key": "b3:00",
         "params": {
+            "numerics": "recorded",
             "device": "auto",
             "ranks": 1,
             "threads": 1,
             "seed": 1234,
             "log_every": 10,
             "description": "",
+            "frozen": False,
+            "pin": None,
+            "ignore_changes": [],
             "baseline": "baseline",
             "candidate": "candidate",
             "reward_model": "reward_model",
@@ -195,12 +199,12 @@ def test_a_resolved_config_as_a_whole(bench: Bench, seven: str) -> None:
 
 
 def test_settings_and_batch_in_a_resolved_config(bench: Bench, seven: str) -> None:
-    """PPO sees the parameters of the stage behind `engines`, and its own batch words."""
+    """PPO is given the settings that it reads of the stage behind `engines`, and its own batch words."""
     ppo = bench.compile(seven, ["ppo.ranks=4"]).actions["ppo"]
     paths = WorkPaths(Path("/w"), Path("/w/a"), {})
     config = resolved_config(ppo, "b3:00", {}, paths)
     assert {"global": 64, "micro": 8, "accumulation": 2, "ranks": 4} == config["batch"]
     assert ["engines"] == list(config["settings"])
     assert 8 == config["settings"]["engines"]["actor"]["lora"]["rank"]
-    assert "actor_model" == config["settings"]["engines"]["actor_model"]
+    assert ["actor", "critic", "reference", "reward"] == list(config["settings"]["engines"])
     assert ["actor", "critic", "reference", "reward"] == list(config["deepspeed"])

@@ -65,7 +65,7 @@ DEFAULTS: dict[str, Any] = {
 }
 SEMANTIC = ("rate", "seed", "tags", "depth")
 CHOICES: dict[str, list[Any]] = {
-    "rate": [0.5, 0.25, 0.75, 1e-5, 1.0],
+    "rate": [0.5, 0.25, 0.75, 1e-5, 1.0, 0.0, -0.0],
     "seed": [1234, 0, 7],
     "tags": [[1, 2], [], [2, 1], [1, 2, 3]],
     "depth": [1, 2],

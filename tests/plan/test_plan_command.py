@@ -145,3 +145,17 @@ def test_large_files_of_a_network_are_named(
         main(["plan", "toy.yaml", *options])
         told.append(capsys.readouterr().err)
     assert ["", expected, ""] == told
+
+
+@pytest.mark.parametrize("policy", ["invalidate", "warn", "ignore"])
+def test_a_run_needs_what_no_key_has(policy: str, spec: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A library that is let go makes a key known; a run without it is refused all the same."""
+    spec.write_text(SPEC.replace("stages:", f"libraries: {{no-such-library: {policy}}}\nstages:"))
+    before = files(spec.parent)
+    assert 1 == main(["run", "toy.yaml"])
+    blocks = capsys.readouterr().err.split("\n\n")
+    message = "`no-such-library` is not installed here"
+    assert [f"first: {message}", f"second: {message}", "2 errors\n"] == [
+        block.partition("error: ")[2].splitlines()[0] if "error: " in block else block for block in blocks
+    ]
+    assert before == files(spec.parent)

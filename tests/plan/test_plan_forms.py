@@ -145,7 +145,7 @@ def test_the_same_facts_as_json(toy: Toy) -> None:
         "store": ".rlhfc",
         "gpus": 0,
         "changes": True,
-        "summary": {"cached": 1, "resume": 0, "run": 1, "undecided": 1, "skipped": 0},
+        "summary": {"cached": 1, "resume": 0, "run": 1, "undecided": 1, "frozen": 0, "skipped": 0},
         "estimate": {
             "certain": {"seconds": 250.4, "gpu_seconds": 0.0, "size": 13_500_000, "unknown": []},
             "possible": {"seconds": 500.8, "gpu_seconds": 0.0, "size": 27_000_000, "unknown": []},
@@ -160,7 +160,10 @@ def test_the_same_facts_as_json(toy: Toy) -> None:
                 "verdict": "cached",
                 "key": cached.key,
                 "reasons": [],
+                "ignored": [],
+                "pinned": False,
                 "differences": [],
+                "accepted": None,
                 "resume": None,
                 "result": {
                     "finished": "2026-03-01T10:00:00+00:00",
@@ -185,7 +188,10 @@ def test_the_same_facts_as_json(toy: Toy) -> None:
                         "text": "rate 0.1 → 0.05",
                     }
                 ],
+                "ignored": [],
+                "pinned": False,
                 "differences": [{"path": "params.every", "before": 7, "after": 9}],
+                "accepted": None,
                 "resume": None,
                 "result": None,
                 "estimate": {
@@ -211,7 +217,10 @@ def test_the_same_facts_as_json(toy: Toy) -> None:
                         "text": "input source waits for fit.out",
                     }
                 ],
+                "ignored": [],
+                "pinned": False,
                 "differences": [],
+                "accepted": None,
                 "resume": None,
                 "result": None,
                 "estimate": {

@@ -160,6 +160,7 @@ def test_the_file(spec: Path, capsys: pytest.CaptureFixture[str]) -> None:
         "start": [],
         "until": [],
         "force": [],
+        "thaw": [],
     } == written["options"]
     assert ["first"] == list(written["stages"])
 

@@ -130,6 +130,17 @@ def test_the_type_of_a_value_counts(toy: Toy) -> None:
     assert ("run", [Reason(ReasonCode.PARAMETER_CHANGED, "rate", 1, True)]) == decided(toy.plan())["fit"]
 
 
+def test_the_sign_of_a_zero_counts(toy: Toy) -> None:
+    """What has two encodings has two keys, and the plan names it instead of a result that got lost."""
+    toy.edit("fit", rate=0.0)
+    toy.run()
+    toy.edit("fit", rate=-0.0)
+    (reason,) = toy.plan().stages["fit"].reasons
+    assert ("parameter_changed", "rate", "0.0", "-0.0") == (
+        str(reason.code), reason.path, str(reason.before), str(reason.after),
+    )  # fmt: skip
+
+
 def test_a_patch_of_a_library_is_recorded_only(toy: Toy) -> None:
     """2.13.0 → 2.13.1 is told; 2.13 → 2.14 is another key."""
     toy.run()
@@ -189,9 +200,14 @@ def test_a_source_that_changed(toy: Toy) -> None:
 
 
 def test_settings_of_another_stage(toy: Toy) -> None:
-    """A change in parameters that a stage sees from upstream is told apart from its own."""
-    toy.change("score", settings={"source": toy.actions["fit"]})
+    """A setting that a stage reads from upstream is told apart from its own; no other concerns it."""
+    loaded = toy.actions["score"].loaded
+    kind = replace(loaded.kind, reads_settings={"source": ("rate",)})
+    toy.change("score", loaded=replace(loaded, kind=kind), settings={"source": toy.actions["fit"]})
     toy.run()
+    toy.edit("fit", seed=7)
+    toy.change("score", settings={"source": toy.actions["fit"]})
+    assert ("undecided", [waits_for("fit")]) == decided(toy.plan())["score"]
     toy.edit("fit", rate=0.2)
     toy.change("score", settings={"source": toy.actions["fit"]})
     reason = Reason(ReasonCode.SETTING_CHANGED, "source.rate", 0.1, 0.2)
@@ -288,5 +304,6 @@ def test_a_result_of_another_pipeline_counts(toy: Toy) -> None:
 def test_planning_looks_up_each_key_once(toy: Toy) -> None:
     """A plan asks the store for what it needs and for nothing else."""
     toy.run()
+    toy.store.asked.clear()
     plan = toy.plan()
     assert [stage.key for stage in plan.stages.values()] == toy.store.asked

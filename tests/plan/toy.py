@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from rlhfc.compile.action import Action, LoadedKind, Pipeline, ResolvedSource, UpstreamOutput
-from rlhfc.compile.keys import KeyDocument, key_document
+from rlhfc.compile.keys import KeyDocument, Undecided
 from rlhfc.kind import Input, Kind, StageParams, numeric, runtime, semantic
+from rlhfc.plan.decide import decide
 from rlhfc.plan.describe import plan_document
 from rlhfc.plan.document import PlanDocument
 from rlhfc.plan.estimate import estimates
@@ -68,6 +69,10 @@ class FakeStore:
         """See ``StoreReader``."""
         return self.last.get(f"{pipeline}/{stage}")
 
+    def keys_from(self, start: str) -> list[str]:
+        """See ``StoreReader``."""
+        return sorted(key for key in self.results if key.startswith(start))
+
     def made(self) -> list[Made]:
         """See ``History``."""
         return [Made(*place.split("/"), key) for place, key in reversed(self.last.items())]
@@ -116,22 +121,25 @@ class Toy:
         """Act as a run that does what the plan says; every output holds ``made``, under its stage's name."""
         outputs: dict[tuple[str, str], str] = {}
         for name, action in self.actions.items():
-            known = key_document(action, outputs, self.installed.get)
-            assert isinstance(known, KeyDocument)
-            new = ActionResult(
-                known.key,
-                {"out": f"b3:{name}{made}"},
-                metrics=None,
-                summary={},
-                seconds=250.4,
-                attempts=1,
-                finished="2026-03-01T10:00:00+00:00",
-                size=13_500_000,
-            )
-            result = self.store.results.setdefault(known.key, new)
-            self.store.kept.setdefault(known.key, known.stored)
-            self.store.last[f"toy/{name}"] = known.key
+            planned = decide(action, outputs, self.store, self.installed.get)
+            result = planned.result or self._publish(name, planned.known, made)
+            self.store.last[f"toy/{name}"] = result.key
             outputs[(name, "out")] = result.outputs["out"]
+
+    def _publish(self, name: str, known: KeyDocument | Undecided | None, made: str) -> ActionResult:
+        assert isinstance(known, KeyDocument)
+        self.store.kept[known.key] = known.stored
+        self.store.results[known.key] = result = ActionResult(
+            known.key,
+            {"out": f"b3:{name}{made}"},
+            metrics=None,
+            summary={},
+            seconds=250.4,
+            attempts=1,
+            finished="2026-03-01T10:00:00+00:00",
+            size=13_500_000,
+        )
+        return result
 
 
 def make_toy(tmp_path: Path) -> Toy:

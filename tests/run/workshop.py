@@ -13,6 +13,7 @@ import yaml
 from rlhfc.compile.digests import CachedDigester
 from rlhfc.compile.pipeline import compile_pipeline
 from rlhfc.compile.world import this_machine
+from rlhfc.plan.held import thaw
 from rlhfc.plan.select import Selection, select
 from rlhfc.run.attempt import attempts
 from rlhfc.run.display import PlainDisplay
@@ -56,12 +57,12 @@ class Bench:
         """Open the store; its warnings go to `said`."""
         return Store.create(self.folder / "store", warn=self.said.append)
 
-    def run(self, cpus=2, forced=(), **selection):
+    def run(self, cpus=2, forced=(), thawed=(), **selection):
         """Run in this process; the selection is that of :class:`rlhfc.plan.select.Selection`."""
         os.environ["TOY_TRACE"] = str(self.trace_file)
         store = self.store()
         world = this_machine([], CachedDigester())
-        pipeline = compile_pipeline(load_pipeline(self.spec), world)
+        pipeline = thaw(compile_pipeline(load_pipeline(self.spec), world), thawed)
         selected = select(pipeline, Selection(**selection, forced=tuple(forced)))
         stream = io.StringIO()
         try:
