@@ -77,6 +77,8 @@ class Action:
         device: what ``device: auto`` came to on this machine.
         code: file to digest of what the stage runs (see ``rlhfc.compile.code``).
         line: where the stage starts in the spec.
+        origins: dotted path of a parameter to where its value is written (see ``rlhfc.spec.origins``);
+            a field's own default has none.
     """
 
     pipeline: str
@@ -89,6 +91,7 @@ class Action:
     settings: Mapping[str, Action] = field(default_factory=dict)
     code: Mapping[str, str] = field(default_factory=dict)
     line: int = 1
+    origins: Mapping[str, str] = field(default_factory=dict)
 
     def repository_type(self, address: str) -> Literal["model", "dataset"]:
         """What a hub source at this address is, by the type that the kind declares for it."""

@@ -19,6 +19,7 @@ from rlhfc.errors import Diagnostic, Mark, UserError
 from rlhfc.kind import InputModel
 from rlhfc.spec.inputs import inputs_of, type_of_input
 from rlhfc.spec.load import PipelineSpec, StageSpec
+from rlhfc.spec.origins import origins_of
 from rlhfc.store.digest import canonical_json
 
 Binding = UpstreamOutput | ResolvedSource
@@ -86,6 +87,7 @@ class _Compiler:
             settings=settings,
             code=self._code_of(stage),
             line=stage.mark.line,
+            origins=origins_of(stage, self.spec.path.parent),
         )
         self.diagnostics.extend(missing_columns(stage, action))
         self.diagnostics.extend(self._vocabularies.check(stage, action))

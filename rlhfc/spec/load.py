@@ -189,7 +189,7 @@ def _right_fields(model: type[StageParams], values: dict[str, Any]) -> StagePara
 def _stage(draft: Draft) -> StageSpec | None:
     if draft.loaded is None or draft.params is None or not draft.complete:
         return None
-    return StageSpec(draft.name, draft.loaded, draft.params, draft.locate(()), draft.node)
+    return StageSpec(draft.name, draft.loaded, draft.params, draft.locate(()), draft.node, draft.defaulted)
 
 
 def _position(spec: Path, fault: Diagnostic) -> tuple[bool, bool, str, int, int]:

@@ -72,6 +72,7 @@ class StageSpec:
     Attributes:
         mark: its name in the YAML.
         node: its fields as written, defaults and overrides filled in.
+        defaulted: fields whose value came from ``defaults``.
     """
 
     name: str
@@ -79,6 +80,7 @@ class StageSpec:
     params: StageParams
     mark: Mark
     node: Node = field(repr=False, compare=False)
+    defaulted: frozenset[str] = frozenset()
 
     def locate(self, path: tuple[str | int, ...]) -> Mark:
         """Place of the leaf at ``path``, else of the nearest parent present in the YAML.
