@@ -11,6 +11,7 @@ from rlhfc.plan.describe import plan_document
 from rlhfc.plan.document import PlanDocument
 from rlhfc.plan.planner import make_plan
 from rlhfc.plan.rendering import rendered
+from rlhfc.provenance import commit_of
 from rlhfc.store.store import Store
 
 
@@ -26,6 +27,8 @@ def plan_afresh(arguments: argparse.Namespace) -> tuple[PlanDocument, dict[str, 
     warnings: list[str] = []
     store = Store.open(prepared.store, warnings.append)
     plan = make_plan(prepared.pipeline, store, prepared.world.libraries, arguments.force)
-    document = plan_document(plan, str(prepared.store), prepared.world.gpus, warnings)
+    document = plan_document(
+        plan, str(prepared.store), prepared.world.gpus, warnings, commit_of(prepared.spec.files)
+    )
     named = [] if arguments.show is None else arguments.show or list(plan.stages)
     return document, {name: rendered(plan.pipeline.actions[name], plan.stages[name].key) for name in named}

@@ -105,11 +105,16 @@ class Action:
 
 @dataclass(frozen=True)
 class Pipeline:
-    """A compiled spec: actions in topological order (ties in the order of the spec)."""
+    """A compiled spec: actions in topological order (ties in the order of the spec).
+
+    Attributes:
+        files: every file that the spec was read from, absolute.
+    """
 
     name: str
     spec: Path
     actions: Mapping[str, Action]
+    files: tuple[Path, ...] = ()
 
     def upstream(self, stage: str) -> tuple[str, ...]:
         """Names of the stages that ``stage`` reads from, each once."""

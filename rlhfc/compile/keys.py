@@ -117,7 +117,7 @@ def _recorded(action: Action, versions: Mapping[str, str]) -> dict[str, Any]:
 
 
 def origins_in_key(action: Action) -> dict[str, str]:
-    """Where the values of a key document are written: ``params.kl_coef``, ``settings.engines.actor.dtype``."""
+    """Where values are written: ``params.kl_coef``, ``settings.engines.actor.dtype`` to their origins."""
     found = {f"params.{path}": origin for path, origin in action.origins.items()}
     for address, source in action.settings.items():
         found |= {f"settings.{address}.{path}": origin for path, origin in source.origins.items()}

@@ -39,7 +39,7 @@ def compile_pipeline(spec: PipelineSpec, world: World) -> Pipeline:
         actions[stage.name] = compiler.action(stage, actions)
     if compiler.diagnostics:
         raise UserError(sorted(compiler.diagnostics, key=_position))
-    return Pipeline(spec.name, spec.path, actions)
+    return Pipeline(spec.name, spec.path, actions, spec.files)
 
 
 def _position(diagnostic: Diagnostic) -> tuple[str, int, int]:

@@ -10,9 +10,12 @@ from rlhfc.errors import listing
 from rlhfc.plan.document import FORMAT_VERSION, PlanDocument, ReasonDocument, StageDocument
 from rlhfc.plan.planner import Plan, StagePlan, Verdict
 from rlhfc.plan.words import sentence
+from rlhfc.provenance import Commit
 
 
-def plan_document(plan: Plan, store: str, gpus: int, warnings: Sequence[str] = ()) -> PlanDocument:
+def plan_document(
+    plan: Plan, store: str, gpus: int, warnings: Sequence[str] = (), commit: Commit | None = None
+) -> PlanDocument:
     """The plan as plain values. Within format 1 fields are only ever added.
 
     Args:
@@ -20,11 +23,13 @@ def plan_document(plan: Plan, store: str, gpus: int, warnings: Sequence[str] = (
         store: folder of the results, as the user named it.
         gpus: those that may be used on this machine.
         warnings: what the store said while it was read.
+        commit: that of the spec.
     """
     return {
         "format_version": FORMAT_VERSION,
         "pipeline": plan.pipeline.name,
         "spec": str(plan.pipeline.spec),
+        "commit": commit.document if commit else None,
         "store": store,
         "gpus": gpus,
         "changes": not plan.nothing_to_do,

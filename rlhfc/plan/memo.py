@@ -18,7 +18,7 @@ from typing import Any
 from rlhfc.environment import VARIABLES, count_gpus, read_environment
 from rlhfc.plan.document import PlanDocument
 
-FORMAT = 1
+FORMAT = 2
 FOLDER = "plans"
 # A file that was written this close to the planning may be written again within the same time stamp.
 RACY_NS = 2_000_000_000

@@ -74,7 +74,10 @@ def summary(plan: PlanDocument) -> str:
 def _heading(plan: PlanDocument) -> str:
     gpus = plan["gpus"]
     machine = f"{gpus} GPU{'s' if gpus > 1 else ''} here" if gpus else "no GPU here"
-    return f"{plan['pipeline']} · {Path(plan['spec']).name} · store {plan['store']} · {machine}"
+    spec = [Path(plan["spec"]).name]
+    if plan["commit"] is not None:
+        spec.append(f"spec {quantities.commit(plan['commit'])}")
+    return " · ".join([plan["pipeline"], *spec, f"store {plan['store']}", machine])
 
 
 def _causes(stage: StageDocument) -> list[str]:

@@ -50,7 +50,8 @@ def load_pipeline(path: Path, overrides: Sequence[str] = ()) -> PipelineSpec:
         raise UserError(sorted(dict.fromkeys(faults), key=partial(_position, path)))
     ordered = in_order(graph)
     stages = {name: stage for name in ordered if (stage := _stage(drafts[name])) is not None}
-    return PipelineSpec(top.name or path.stem, path.absolute(), stages, graph, top.description)
+    files = (path.absolute(),)
+    return PipelineSpec(top.name or path.stem, path.absolute(), stages, graph, top.description, files)
 
 
 def _top_level(root: Node, faults: list[Diagnostic]) -> SpecFile | None:

@@ -101,6 +101,7 @@ class PipelineSpec:
         graph: stage names; an edge leads from a stage to one that reads it, its ``addresses`` are
             the inputs that do.
         description: free text.
+        files: every spec file that was read, absolute, this one first.
     """
 
     name: str
@@ -108,3 +109,4 @@ class PipelineSpec:
     stages: Mapping[str, StageSpec]
     graph: networkx.DiGraph[str] = field(repr=False, compare=False)
     description: str = ""
+    files: tuple[Path, ...] = ()
