@@ -33,6 +33,7 @@ COMMANDS = {
     "init": Command("rlhfc.cli.init", "write a first pipeline into an empty folder"),
     "plan": Command("rlhfc.cli.plan", "show what would run, and why"),
     "run": Command("rlhfc.cli.run", "run what is not done yet"),
+    "explain": Command("rlhfc.cli.explain", "tell why a stage is cached or not, value by value"),
     "show": Command("rlhfc.cli.show", "show the stages, attempts and results of a pipeline"),
     "report": Command("rlhfc.cli.report", "write the HTML report of a pipeline"),
     "schema": Command("rlhfc.cli.schema", "write the JSON Schema of a spec, for editors"),

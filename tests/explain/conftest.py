@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from story import Story, make_story
 
 Git = Callable[..., str]
 
@@ -27,3 +28,12 @@ def git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Git:
 
     ask("init", "-q", "-b", "main")
     return ask
+
+
+@pytest.fixture
+def story(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Story:
+    """A pipeline of two stages in the working directory that never ran."""
+    for name in ("RLHFC_MIRROR", "CUDA_VISIBLE_DEVICES"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    return make_story(tmp_path, capsys)

@@ -1,0 +1,73 @@
+"""What `explain` and `diff` find, as plain values. Within format 1 fields are only ever added."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rlhfc.explain.components import Address, Change, Group
+from rlhfc.explain.explanation import Explanation
+
+FORMAT_VERSION = "1.0"
+
+
+def explanation_document(found: Explanation) -> dict[str, Any]:
+    """Everything behind a verdict."""
+    planned = found.planned
+    return {
+        "format_version": FORMAT_VERSION,
+        "stage": planned.stage,
+        "kind": planned.kind,
+        "verdict": planned.verdict.value,
+        "key": planned.key,
+        "causes": list(found.causes),
+        "components": [_component(address, value, found) for address, value in found.now.items()],
+        "changes": [change_document(change) for change in found.changes],
+        "pending": [
+            {"group": str(item.group), "path": item.path, "waits_for": item.what} for item in found.waiting
+        ],
+        "recorded": [
+            {
+                "path": item.path,
+                "impact": item.impact,
+                "before": item.before,
+                "after": item.after,
+                "place": item.place,
+            }
+            for item in found.recorded
+        ],
+        "last_result": found.last
+        and {
+            "run": found.last[0].run,
+            "time": found.last[0].time,
+            "key": found.last[0].key,
+            "whole": found.last[1] is not None,
+        },
+        "would_be_cached_with": [
+            {
+                "run": earlier.made.run,
+                "time": earlier.made.time,
+                "key": earlier.made.key,
+                "needs": [change_document(change) for change in earlier.needs],
+            }
+            for earlier in found.earlier
+        ],
+    }
+
+
+def change_document(change: Change) -> dict[str, Any]:
+    """One component that differs."""
+    return {
+        "group": str(change.group),
+        "path": change.path,
+        "before": change.before,
+        "after": change.after,
+        "place": change.place,
+        "place_before": change.place_before,
+    }
+
+
+def _component(address: Address, value: Any, found: Explanation) -> Mapping[str, Any]:
+    group, path = address
+    place = found.places.get(path) if group is Group.SETTING else None
+    return {"group": str(group), "path": path, "value": value, "impact": "semantic", "place": place}

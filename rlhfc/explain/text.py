@@ -1,0 +1,203 @@
+"""An explanation as lines for people."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+from rlhfc.explain.components import Address, Change, Group
+from rlhfc.explain.explanation import Earlier, Explanation, Recorded
+from rlhfc.plan import quantities
+from rlhfc.plan.planner import Verdict
+
+LONGEST = 60
+Row = tuple[str, ...]
+STRIPPED = ("params.", "settings.", "libraries.")
+
+
+def explanation_lines(found: Explanation, now: datetime) -> list[str]:
+    """Verdict, what differs, what waits, what is as it was, and what would be cached."""
+    rows = [_change_row(change, found.sources) for change in _told(found.changes)]
+    rows += [(name(item.group, item.path), _waits(item.group, item.what), "") for item in found.waiting]
+    lines = [_verdict(found), *indented(rows)]
+    lines += [f"  = {text}" for text in _identical(found)] if found.last else []
+    if found.recorded:
+        lines += ["", "differs, and reruns nothing:"]
+        lines += indented(_recorded_row(item) for item in found.recorded)
+    ends = [*_last_line(found, now), *(_earlier_line(item, found, now) for item in found.earlier)]
+    return [*lines, "", *ends] if ends else lines
+
+
+def key_lines(found: Explanation) -> list[str]:
+    """The key document, one component a line: impact, name, value, place; then what is recorded beside it."""
+    rows: list[Row] = [
+        ("semantic", name(group, path), full(value), found.places.get(path) or "")
+        for (group, path), value in found.now.items()
+    ]
+    rows += [("semantic", name(item.group, item.path), f"waits: {item.what}", "") for item in found.waiting]
+    beside = [
+        (found.impacts.get(path, "recorded"), bare(path), full(value), found.places.get(path) or "")
+        for path, value in found.values.items()
+    ]
+    key = found.planned.key or "undecided"
+    return [f"key {key}", *indented(rows), "", "recorded beside the key:", *indented(beside)]
+
+
+def name(group: Group, path: str) -> str:
+    """How a component is called."""
+    if group is Group.SETTING:
+        return bare(path)
+    if group is Group.LIBRARY:
+        return path
+    return f"{group} {path}".strip()
+
+
+def bare(path: str) -> str:
+    """A path without the part of the document that it is in."""
+    for prefix in STRIPPED:
+        path = path.removeprefix(prefix)
+    return path
+
+
+def full(value: Any) -> str:
+    """A value as it is, in one line: text bare, the rest as JSON."""
+    if value is None:
+        return "none"
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return " ".join(text.split())
+
+
+def shown(value: Any) -> str:
+    """As :func:`full`, with digests cut short."""
+    is_digest = isinstance(value, str) and value.startswith(("b3:", "hub:"))
+    return quantities.value(value) if is_digest else full(value)
+
+
+def change_words(change: Change) -> str:
+    """Old and new: ``0.1 → 0.05``; of code and command only that it is another."""
+    if change.group in (Group.CODE, Group.COMMAND, Group.ENGINE):
+        if change.before is None or change.after is None:
+            return "new" if change.before is None else "gone"
+        return "changed"
+    return f"{shown(change.before)} → {shown(change.after)}"
+
+
+def place_words(now: str | None, then: str | None) -> str:
+    """Where a value is written and, where that is elsewhere, where it was: ``a.yaml:4 (was b.yaml:2)``."""
+    if now == then or then is None:
+        return now or ""
+    return f"{now or 'default'} (was {then})"
+
+
+def indented(rows: Iterable[Row]) -> list[str]:
+    """Rows as columns, indented; a cell that is very long does not widen its column."""
+    listed = list(rows)
+    if not listed:
+        return []
+    widths = [
+        max((len(row[column]) for row in listed if len(row[column]) <= LONGEST), default=0)
+        for column in range(len(listed[0]))
+    ]
+    padded = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in listed)
+    return [f"  {line}".rstrip() for line in padded]
+
+
+def _verdict(found: Explanation) -> str:
+    planned = found.planned
+    stage, count = planned.stage, f"{found.total} key components"
+    if planned.verdict is Verdict.CACHED:
+        return f"{stage} is cached: its {count} are those of a result"
+    if planned.checkpoint is not None:
+        head = f"{stage} resumes at step {planned.checkpoint[0]} of {planned.checkpoint[1]}"
+    else:
+        head = f"{stage} is {planned.verdict}" if planned.verdict is not Verdict.RUN else f"{stage} runs"
+    if found.last is None or not (found.changes or found.waiting):
+        return f"{head}: {'; '.join(found.causes)}" if found.causes else head
+    differ = len(found.changes)
+    parts = [f"{differ or 'none'} of {count} {'differs' if differ < 2 else 'differ'}"]
+    if found.waiting:
+        parts.append(f"{len(found.waiting)} {'is' if len(found.waiting) == 1 else 'are'} pending")
+    return f"{head}: {', '.join(parts)}"
+
+
+def _told(changes: Sequence[Change]) -> Iterator[Change]:
+    """A DeepSpeed config follows from settings: with one of these changed it is no news."""
+    settings = any(change.group is Group.SETTING for change in changes)
+    return (change for change in changes if not (settings and change.group is Group.ENGINE))
+
+
+def _change_row(change: Change, sources: dict[str, str] | Any) -> Row:
+    words = change_words(change)
+    if change.group is Group.INPUT and change.path in sources:
+        words += f" ({sources[change.path]})"
+    return name(change.group, change.path), words, place_words(change.place, change.place_before)
+
+
+def _waits(group: Group, what: str) -> str:
+    return f"waits for {what}" if group is Group.INPUT and " " not in what else what
+
+
+def _recorded_row(item: Recorded) -> Row:
+    words = f"{shown(item.before)} → {shown(item.after)}"
+    return bare(item.path), words, item.impact, item.place or ""
+
+
+def _identical(found: Explanation) -> Iterator[str]:
+    """One line for each group that has something that is as it was."""
+    settings = found.identical(Group.SETTING)
+    if settings:
+        yield _count(settings, "setting")
+    inputs = found.identical(Group.INPUT)
+    if inputs:
+        listed = (
+            f"{found.sources.get(path, path)} {shown(found.now[group, path])}" for group, path in inputs
+        )
+        yield f"{_count(inputs, 'input')}: {', '.join(listed)}"
+    code = found.identical(Group.CODE)
+    if code:
+        files = "1 file" if len(code) == 1 else f"{len(code)} files"
+        yield f"{files} of code, comments and docstrings aside"
+    libraries = found.identical(Group.LIBRARY)
+    if libraries:
+        listed = (f"{path} {found.now[group, path]}" for group, path in libraries)
+        yield f"{_count(libraries, 'library')}: {', '.join(listed)}"
+    rest = [group for group in (Group.KIND, Group.ABI, Group.ENGINE, Group.COMMAND) if found.identical(group)]
+    words = {Group.KIND: "kind", Group.ABI: "its version", Group.ENGINE: "DeepSpeed config"}
+    if rest:
+        yield ", ".join(words.get(group, "launch command") for group in rest)
+
+
+def _count(listed: Sequence[Address], what: str) -> str:
+    plural = f"{what[:-1]}ies" if what.endswith("y") else f"{what}s"
+    return f"{len(listed)} {what if len(listed) == 1 else plural}"
+
+
+def _last_line(found: Explanation, now: datetime) -> Iterator[str]:
+    if found.last is None:
+        return
+    made, result = found.last
+    parts = [f"run {made.run}", quantities.ago(made.time, now)] if made.run else []
+    if result is None:
+        parts.append("no longer whole in the store")
+    else:
+        parts += [f"took {quantities.duration(result.seconds)}", quantities.size(result.size)]
+    what = "result" if found.planned.result is not None else "last result"
+    yield f"{what}: {', '.join([*parts, f'key {shown(made.key)}'])}"
+
+
+def _earlier_line(item: Earlier, found: Explanation, now: datetime) -> str:
+    needs = ", ".join(_need(change, found.sources) for change in _told(item.needs))
+    when = f"run {item.made.run}, {quantities.ago(item.made.time, now)}"
+    return f"would be cached with: {needs} ({when})"
+
+
+def _need(change: Change, sources: Any) -> str:
+    """What a component would have to be."""
+    if change.group is Group.INPUT:
+        return f"{sources.get(change.path, change.path)} = {shown(change.before)}"
+    what = name(change.group, change.path)
+    if change.group in (Group.CODE, Group.COMMAND, Group.ENGINE):
+        return f"{what} as it was" if change.before is not None else f"no {what}"
+    return f"{what} = {shown(change.before)}" if change.before is not None else f"no {what}"
