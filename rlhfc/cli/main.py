@@ -34,6 +34,7 @@ COMMANDS = {
     "plan": Command("rlhfc.cli.plan", "show what would run, and why"),
     "run": Command("rlhfc.cli.run", "run what is not done yet"),
     "explain": Command("rlhfc.cli.explain", "tell why a stage is cached or not, value by value"),
+    "diff": Command("rlhfc.cli.diff", "tell what differs between two runs or two specs"),
     "show": Command("rlhfc.cli.show", "show the stages, attempts and results of a pipeline"),
     "report": Command("rlhfc.cli.report", "write the HTML report of a pipeline"),
     "schema": Command("rlhfc.cli.schema", "write the JSON Schema of a spec, for editors"),

@@ -106,9 +106,9 @@ def changes(
 
 
 def origin(places: Mapping[str, str], address: Address) -> str | None:
-    """Where a setting is written: its own place, or that of the nearest value around it."""
+    """Where a setting or input is written: its own place, or that of the nearest value around it."""
     group, path = address
-    while group is Group.SETTING and path:
+    while group in (Group.SETTING, Group.INPUT) and path:
         if path in places:
             return places[path]
         path = path.rpartition(".")[0]

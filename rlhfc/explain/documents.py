@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from rlhfc.explain.comparison import Comparison, StageComparison
 from rlhfc.explain.components import Address, Change, Group
 from rlhfc.explain.explanation import Explanation
 
@@ -53,6 +54,42 @@ def explanation_document(found: Explanation) -> dict[str, Any]:
             for earlier in found.earlier
         ],
     }
+
+
+def comparison_document(found: Comparison) -> dict[str, Any]:
+    """What differs between two sides; of stages those that differ or have outputs."""
+    sides = (found.before, found.after)
+    return {
+        "format_version": FORMAT_VERSION,
+        "different": found.different,
+        **{
+            name: {"name": side.name, "of": side.of, "commit": side.commit}
+            for name, side in zip(("before", "after"), sides, strict=True)
+        },
+        "removed": dict(found.removed),
+        "added": dict(found.added),
+        "environment": [_pair(*change) for change in found.environment],
+        "stages": [_stage(stage) for stage in found.stages if stage.different or stage.outputs],
+    }
+
+
+def _stage(stage: StageComparison) -> dict[str, Any]:
+    return {
+        "stage": stage.stage,
+        "settings": [change_document(change) for change in stage.settings],
+        "inputs": [change_document(change) for change in stage.inputs],
+        "code": [change_document(change) for change in stage.code],
+        "outputs": [
+            {"port": port.port, "before": port.before, "after": port.after, "identical": port.identical}
+            for port in stage.outputs
+        ],
+        "size": {"before": stage.sizes[0], "after": stage.sizes[1]},
+        "figures": [_pair(*figure) for figure in stage.figures],
+    }
+
+
+def _pair(name: str, before: Any, after: Any) -> dict[str, Any]:
+    return {"name": name, "before": before, "after": after}
 
 
 def change_document(change: Change) -> dict[str, Any]:

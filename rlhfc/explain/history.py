@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rlhfc.errors import Diagnostic, UserError, listing
 from rlhfc.store.ledger import Entry
 from rlhfc.store.store import DONE_EVENTS
 
@@ -39,3 +40,46 @@ def made_of(entries: Sequence[Entry], key: str) -> Made:
         if entry["event"] == "published" and entry["key"] == key:
             return Made(key, entry["run"], entry["time"])
     return Made(key, "", "")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a run left a stage: its key, when one was known, and its state."""
+
+    kind: str
+    state: str
+    key: str | None
+
+
+def stages_after(entries: Sequence[Entry], run: str) -> dict[str, Place]:
+    """Every stage of a pipeline as a run left it.
+
+    A run that died has no last word: then it is the stages that had a result when it was last heard of.
+    """
+    mine = [place for place, entry in enumerate(entries) if entry.get("run") == run]
+    ended = next((entries[place] for place in mine if entries[place]["event"] == "ended"), None)
+    if ended is not None:
+        return {name: Place(**found) for name, found in ended["stages"].items()}
+    pipeline = entries[mine[0]]["pipeline"]
+    before = (entry for entry in entries[: mine[-1] + 1] if entry["event"] in DONE_EVENTS)
+    return {
+        entry["stage"]: Place("", "done", entry["key"]) for entry in before if entry["pipeline"] == pipeline
+    }
+
+
+def find_run(entries: Sequence[Entry], prefix: str) -> str:
+    """The one run whose identifier begins with ``prefix``.
+
+    Raises:
+        UserError: there is none, or more than one.
+    """
+    runs: list[str] = list(
+        dict.fromkeys(entry["run"] for entry in entries if entry.get("run", "").startswith(prefix))
+    )
+    if not runs:
+        hint = "see `rlhfc history`; a spec is a file, or `REVISION:PATH` in git"
+        raise UserError(Diagnostic(f"`{prefix}` is neither a run nor a spec", hint=hint))
+    if len(runs) > 1:
+        more = f" and {len(runs) - 3} more" if len(runs) > 3 else ""
+        raise UserError(Diagnostic(f"`{prefix}` may be {listing(runs[:3])}{more}", hint="give more of it"))
+    return runs[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -66,7 +66,7 @@ def full(value: Any) -> str:
     if value is None:
         return "none"
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return " ".join(text.split())
+    return " ".join(text.split()) or '""'
 
 
 def shown(value: Any) -> str:
@@ -128,7 +128,7 @@ def _told(changes: Sequence[Change]) -> Iterator[Change]:
     return (change for change in changes if not (settings and change.group is Group.ENGINE))
 
 
-def _change_row(change: Change, sources: dict[str, str] | Any) -> Row:
+def _change_row(change: Change, sources: Mapping[str, str]) -> Row:
     words = change_words(change)
     if change.group is Group.INPUT and change.path in sources:
         words += f" ({sources[change.path]})"
@@ -193,7 +193,7 @@ def _earlier_line(item: Earlier, found: Explanation, now: datetime) -> str:
     return f"would be cached with: {needs} ({when})"
 
 
-def _need(change: Change, sources: Any) -> str:
+def _need(change: Change, sources: Mapping[str, str]) -> str:
     """What a component would have to be."""
     if change.group is Group.INPUT:
         return f"{sources.get(change.path, change.path)} = {shown(change.before)}"

@@ -22,24 +22,25 @@ from rlhfc.spec.messages import Subject, explain, shown
 from rlhfc.spec.model import STAGE_NAME, Draft, PipelineSpec, SpecFile, StageSpec
 from rlhfc.spec.nodes import Node
 from rlhfc.spec.overrides import override
-from rlhfc.spec.parse import parse_file
+from rlhfc.spec.parse import Read, parse_file
 from rlhfc.spec.ports import connect, cycle_faults, in_order, port_faults
 
 __all__ = ["PipelineSpec", "StageSpec", "load_pipeline"]
 
 
-def load_pipeline(path: Path, overrides: Sequence[str] = ()) -> PipelineSpec:
+def load_pipeline(path: Path, overrides: Sequence[str] = (), read: Read = Path.read_bytes) -> PipelineSpec:
     """Load, check and connect a spec.
 
     Args:
         path: the YAML file.
         overrides: ``stage.field.sub=value`` each, the value in YAML, later ones over earlier ones.
+        read: gives the bytes of a spec file.
 
     Raises:
         UserError: with every mistake that could be found, in the order of the file.
     """
     faults: list[Diagnostic] = []
-    root = override(parse_file(path), overrides, faults)
+    root = override(parse_file(path, read), overrides, faults)
     top = _top_level(root, faults)
     drafts = _drafts(root, _kinds(root, path.parent, faults), faults)
     graph = connect(drafts)
