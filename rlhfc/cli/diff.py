@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from rlhfc.cli.options import DEFAULT_STORE
+from rlhfc.cli.options import add_store_option
 from rlhfc.explain.comparison import compare
 from rlhfc.explain.comparison_text import comparison_lines
 from rlhfc.explain.documents import comparison_document
@@ -24,13 +24,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("before", metavar="A", help=FORMS)
     parser.add_argument("after", metavar="B", help=FORMS)
-    parser.add_argument(
-        "--store",
-        metavar="FOLDER",
-        type=Path,
-        default=DEFAULT_STORE,
-        help="where runs are recorded (default: %(default)s)",
-    )
+    add_store_option(parser)
     parser.add_argument("--json", action="store_true", help="print the differences as JSON")
     parser.add_argument(
         "--detailed-exitcode", action="store_true", help="exit with 2 when there is a difference"

@@ -35,6 +35,9 @@ COMMANDS = {
     "run": Command("rlhfc.cli.run", "run what is not done yet"),
     "explain": Command("rlhfc.cli.explain", "tell why a stage is cached or not, value by value"),
     "diff": Command("rlhfc.cli.diff", "tell what differs between two runs or two specs"),
+    "config": Command(
+        "rlhfc.cli.config", "print the spec with defaults filled in, and where each value is from"
+    ),
     "show": Command("rlhfc.cli.show", "show the stages, attempts and results of a pipeline"),
     "report": Command("rlhfc.cli.report", "write the HTML report of a pipeline"),
     "schema": Command("rlhfc.cli.schema", "write the JSON Schema of a spec, for editors"),
