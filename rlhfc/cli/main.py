@@ -38,6 +38,7 @@ COMMANDS = {
     "config": Command(
         "rlhfc.cli.config", "print the spec with defaults filled in, and where each value is from"
     ),
+    "graph": Command("rlhfc.cli.graph", "draw the stages and their states as Mermaid, DOT or SVG"),
     "show": Command("rlhfc.cli.show", "show the stages, attempts and results of a pipeline"),
     "report": Command("rlhfc.cli.report", "write the HTML report of a pipeline"),
     "schema": Command("rlhfc.cli.schema", "write the JSON Schema of a spec, for editors"),
