@@ -32,14 +32,14 @@ class Command:
 COMMANDS = {
     "init": Command("rlhfc.cli.init", "write a first pipeline into an empty folder"),
     "plan": Command("rlhfc.cli.plan", "show what would run, and why"),
-    "run": Command("rlhfc.cli.run", "run what is not done yet"),
     "explain": Command("rlhfc.cli.explain", "tell why a stage is cached or not, value by value"),
+    "run": Command("rlhfc.cli.run", "run what is not done yet"),
+    "status": Command("rlhfc.cli.status", "show where every stage stands, also while it runs"),
+    "show": Command("rlhfc.cli.show", "show a stage: result, artefacts, attempts, log, metrics"),
+    "history": Command("rlhfc.cli.history", "list the runs, the newest first"),
     "diff": Command("rlhfc.cli.diff", "tell what differs between two runs or two specs"),
-    "config": Command(
-        "rlhfc.cli.config", "print the spec with defaults filled in, and where each value is from"
-    ),
+    "config": Command("rlhfc.cli.config", "print the spec with all defaults, and where each value is from"),
     "graph": Command("rlhfc.cli.graph", "draw the stages and their states as Mermaid, DOT or SVG"),
-    "show": Command("rlhfc.cli.show", "show the stages, attempts and results of a pipeline"),
     "report": Command("rlhfc.cli.report", "write the HTML report of a pipeline"),
     "schema": Command("rlhfc.cli.schema", "write the JSON Schema of a spec, for editors"),
 }
@@ -100,7 +100,8 @@ def _dispatch(arguments: list[str]) -> int:
     named = next((argument for argument in arguments if not argument.startswith("-")), None)
     if named is not None and named not in COMMANDS:
         message = f"there is no command `{named}`"
-        raise UserError(Diagnostic(message, hint=did_you_mean(named, COMMANDS, "commands")))
+        hint = did_you_mean(named, COMMANDS, "commands", limit=0) or "see `rlhfc --help`"
+        raise UserError(Diagnostic(message, hint=hint))
     parser = Parser(
         prog="rlhfc",
         description="Compile one YAML file into an RLHF pipeline, and run what is not done yet.",

@@ -41,8 +41,14 @@ commands:
   COMMAND
     init      write a first pipeline into an empty folder
     plan      show what would run, and why
+    explain   tell why a stage is cached or not, value by value
     run       run what is not done yet
-    show      show the stages, attempts and results of a pipeline
+    status    show where every stage stands, also while it runs
+    show      show a stage: result, artefacts, attempts, log, metrics
+    history   list the runs, the newest first
+    diff      tell what differs between two runs or two specs
+    config    print the spec with all defaults, and where each value is from
+    graph     draw the stages and their states as Mermaid, DOT or SVG
     report    write the HTML report of a pipeline
     schema    write the JSON Schema of a spec, for editors
 """
@@ -121,8 +127,7 @@ def test_version_is_told():
 
 MISTAKES = {
     ("pln",): "error: there is no command `pln`\nhint: did you mean `plan`?\n",
-    ("frobnicate",): "error: there is no command `frobnicate`\n"
-    "hint: commands: `init`, `plan`, `run`, `show`, `report`, `schema`\n",
+    ("frobnicate",): "error: there is no command `frobnicate`\nhint: see `rlhfc --help`\n",
     ("--verbos",): "error: unrecognized arguments: --verbos\nhint: see `rlhfc --help`\n",
     ("schema", "--chek"): "error: unrecognized arguments: --chek\nhint: see `rlhfc --help`\n",
     (
