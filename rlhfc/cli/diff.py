@@ -17,7 +17,7 @@ from rlhfc.spec.load import load_pipeline
 from rlhfc.store.store import Store
 
 DIFFERENT = 2
-FORMS = "a run (or how it begins), a spec, or REVISION:SPEC as git has it"
+FORMS = "a run (`last`, `last~1`, or how it begins), a spec, or REVISION:SPEC as git has it"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

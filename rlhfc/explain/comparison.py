@@ -8,18 +8,19 @@ from typing import Any
 
 from rlhfc.explain.components import Change, Group, changes
 from rlhfc.explain.sides import Side, StageSide, Values
-from rlhfc.store.records import ActionResult
 
 CHOSEN_HERE = ("device",)  # `auto` in a spec is something else in a run
 
 
 @dataclass(frozen=True)
 class Output:
-    """A port: tree digest before and after, None where there is no result."""
+    """A port: tree digest and bytes before and after, None where there is no result."""
 
     port: str
     before: str | None
     after: str | None
+    size_before: int | None
+    size_after: int | None
 
     @property
     def identical(self) -> bool:
@@ -36,7 +37,6 @@ class StageComparison:
         inputs: references and sources of specs, digests of runs.
         code: files, of runs.
         outputs: of runs, identical ones too.
-        sizes: bytes of all outputs before and after.
         figures: of the summaries.
     """
 
@@ -45,7 +45,6 @@ class StageComparison:
     inputs: tuple[Change, ...]
     code: tuple[Change, ...]
     outputs: tuple[Output, ...]
-    sizes: tuple[int | None, int | None]
     figures: tuple[tuple[str, Any, Any], ...]
 
     @property
@@ -117,7 +116,6 @@ def _settings_only(side: StageSide, without: set[str]) -> StageSide:
 def _stage(name: str, old: StageSide, new: StageSide) -> StageComparison:
     places = (old.places, new.places)
     kinds = ({"": old.kind}, {"": new.kind}) if old.kind and new.kind else ({}, {})
-    outputs = ((side.result.outputs if side.result else {}) for side in (old, new))
     return StageComparison(
         stage=name,
         settings=(
@@ -126,9 +124,8 @@ def _stage(name: str, old: StageSide, new: StageSide) -> StageComparison:
         ),
         inputs=_changes(Group.INPUT, old.inputs, new.inputs, places),
         code=_changes(Group.CODE, old.code, new.code),
-        outputs=tuple(_outputs(*outputs)),
-        sizes=(_size(old.result), _size(new.result)),
-        figures=tuple(_differing(_summary(old.result), _summary(new.result))),
+        outputs=tuple(_outputs(old, new)),
+        figures=tuple(_differing(old.summary, new.summary)),
     )
 
 
@@ -139,17 +136,11 @@ def _changes(
     return tuple(changes(before, after, places))
 
 
-def _outputs(old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[Output]:
-    for port in dict.fromkeys([*new, *old]):
-        yield Output(port, old.get(port), new.get(port))
-
-
-def _size(result: ActionResult | None) -> int | None:
-    return result.size if result is not None else None
-
-
-def _summary(result: ActionResult | None) -> Values:
-    return result.summary if result is not None else {}
+def _outputs(old: StageSide, new: StageSide) -> Iterator[Output]:
+    for port in dict.fromkeys([*new.outputs, *old.outputs]):
+        yield Output(
+            port, old.outputs.get(port), new.outputs.get(port), old.sizes.get(port), new.sizes.get(port)
+        )
 
 
 def _environment(side: Side) -> Values:

@@ -52,10 +52,10 @@ def _changes(found: Comparison, part: str) -> Iterator[Row]:
 
 
 def _outputs(stage: StageComparison) -> Iterator[Row]:
-    before, after = (quantities.size(size) if size is not None else "none" for size in stage.sizes)
     for output in stage.outputs:
-        size = after if before == after else f"{before} → {after}"
-        yield f"{stage.stage}.{output.port}", _output_words(output), size
+        sizes = (output.size_before, output.size_after)
+        words = [quantities.size(size) for size in sizes if size is not None]
+        yield f"{stage.stage}.{output.port}", _output_words(output), " → ".join(dict.fromkeys(words))
 
 
 def _output_words(output: Output) -> str:

@@ -80,10 +80,14 @@ def _stage(stage: StageComparison) -> dict[str, Any]:
         "inputs": [change_document(change) for change in stage.inputs],
         "code": [change_document(change) for change in stage.code],
         "outputs": [
-            {"port": port.port, "before": port.before, "after": port.after, "identical": port.identical}
+            {
+                "port": port.port,
+                "identical": port.identical,
+                "before": {"digest": port.before, "size": port.size_before},
+                "after": {"digest": port.after, "size": port.size_after},
+            }
             for port in stage.outputs
         ],
-        "size": {"before": stage.sizes[0], "after": stage.sizes[1]},
         "figures": [_pair(*figure) for figure in stage.figures],
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -67,8 +68,11 @@ def stages_after(entries: Sequence[Entry], run: str) -> dict[str, Place]:
     }
 
 
+LAST = re.compile(r"last(?:~(\d+))?")
+
+
 def find_run(entries: Sequence[Entry], prefix: str) -> str:
-    """The one run whose identifier begins with ``prefix``.
+    """The one run whose identifier begins with ``prefix``; ``last`` and ``last~1`` count from the newest.
 
     Raises:
         UserError: there is none, or more than one.
@@ -76,6 +80,9 @@ def find_run(entries: Sequence[Entry], prefix: str) -> str:
     runs: list[str] = list(
         dict.fromkeys(entry["run"] for entry in entries if entry.get("run", "").startswith(prefix))
     )
+    if found := LAST.fullmatch(prefix):
+        known = [entry["run"] for entry in reversed(entries) if entry["event"] == "run"]
+        runs = known[int(found[1] or 0) :][:1]
     if not runs:
         hint = "see `rlhfc history`; a spec is a file, or `REVISION:PATH` in git"
         raise UserError(Diagnostic(f"`{prefix}` is neither a run nor a spec", hint=hint))

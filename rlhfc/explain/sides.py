@@ -13,6 +13,7 @@ from rlhfc.kind import InputModel
 from rlhfc.spec.inputs import inputs_of
 from rlhfc.spec.model import PipelineSpec, StageSpec
 from rlhfc.spec.origins import origins_of
+from rlhfc.store.digest import TreeEntry
 from rlhfc.store.ledger import Entry
 from rlhfc.store.records import ActionResult
 
@@ -31,7 +32,9 @@ class StageSide:
         places: where settings and inputs are written.
         code: file to digest; of a run only, as is the rest.
         libraries: full versions.
-        result: what the store has.
+        outputs: port to tree digest, of a result that is whole.
+        sizes: port to bytes.
+        summary: the stage's own figures.
     """
 
     kind: str
@@ -41,7 +44,9 @@ class StageSide:
     places: Mapping[str, str] = field(default_factory=dict)
     code: Values = field(default_factory=dict)
     libraries: Values = field(default_factory=dict)
-    result: ActionResult | None = None
+    outputs: Mapping[str, str] = field(default_factory=dict)
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    summary: Values = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,9 @@ class Kept(Protocol):
 
     def key_document(self, key: str) -> Mapping[str, Any] | None:
         """What was kept beside a key."""
+
+    def tree(self, digest: str) -> list[TreeEntry]:
+        """Files of a tree."""
 
 
 def spec_side(name: str, spec: PipelineSpec) -> Side:
@@ -117,6 +125,8 @@ def _from_run(place: Place, store: Kept) -> StageSide:
     settings = dict(flat(document["config"]["params"]))
     settings |= {path.removeprefix(PARAMS): v for path, v in recorded.items() if path.startswith(PARAMS)}
     origins = kept.get("origins", {})
+    result = store.lookup(place.key)
+    outputs = result.outputs if result is not None else {}
     return StageSide(
         kind=document["kind"],
         settings={path: value for path, value in settings.items() if path not in inputs},
@@ -124,5 +134,7 @@ def _from_run(place: Place, store: Kept) -> StageSide:
         places={path.removeprefix(PARAMS): o for path, o in origins.items() if path.startswith(PARAMS)},
         code=document["code"],
         libraries={p.removeprefix(LIBRARIES): v for p, v in recorded.items() if p.startswith(LIBRARIES)},
-        result=store.lookup(place.key),
+        outputs=outputs,
+        sizes={port: sum(file.size for file in store.tree(tree)) for port, tree in outputs.items()},
+        summary=result.summary if result is not None else {},
     )

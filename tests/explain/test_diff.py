@@ -176,6 +176,16 @@ def test_no_repository(story: Story, monkeypatch: pytest.MonkeyPatch) -> None:
     ) == story.refused("diff", "main:pipe.yaml", "pipe.yaml")
 
 
+def test_the_last_runs(story: Story) -> None:
+    """They can be named by counting from the newest; beyond the oldest there is none."""
+    story.run()
+    story.run("--set", "second.value=3")
+    before, after = runs(story)
+    expected = f"{story.named(before)} → {story.named(after)}"
+    assert expected == story.lines("diff", "last~1", "last")[0]
+    assert story.refused("diff", "last~2", "last").startswith("error: `last~2` is neither a run nor a spec\n")
+
+
 def test_several_runs(story: Story) -> None:
     """A beginning that two runs share names neither."""
     story.run()
@@ -197,7 +207,9 @@ def test_as_json(story: Story) -> None:
         document["different"],
         [(stage["stage"], [port["identical"] for port in stage["outputs"]]) for stage in (first, second)],
     )
-    assert ([{"name": "value", "before": 2, "after": 3}], {"before": 6, "after": 6}) == (
+    (port,) = second["outputs"]
+    assert ([{"name": "value", "before": 2, "after": 3}], 6, 6) == (
         second["figures"],
-        second["size"],
+        port["before"]["size"],
+        port["after"]["size"],
     )
