@@ -7,7 +7,15 @@ from pathlib import Path
 
 SECONDS = 5.0
 # No lock on the index, no helper that the repository's configuration names.
-COMMAND = ("git", "--no-optional-locks", "-c", "core.fsmonitor=false", "-c", "core.quotePath=false")
+COMMAND = (
+    "git",
+    "--no-optional-locks",
+    "--literal-pathspecs",
+    "-c",
+    "core.fsmonitor=false",
+    "-c",
+    "core.quotePath=false",
+)
 
 
 class GitError(Exception):

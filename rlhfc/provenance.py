@@ -47,8 +47,10 @@ def commit_of(files: Sequence[Path]) -> Commit | None:
         return None
     try:
         top, own, common = map(Path, _lines(git(folder, "rev-parse", *_PLACES)))
-        inside = [str(file) for file in files if file.resolve().is_relative_to(top)]
-        status = git(folder, *_STATUS, "--", *inside)
+        inside = {str(path) for file in files for path in _names(file) if path.is_relative_to(top)}
+        if not inside:
+            return None
+        status = git(folder, *_STATUS, "--", *sorted(inside))
     except (GitError, ValueError):
         return None
     found = _parse(_lines(status))
@@ -59,6 +61,11 @@ def commit_of(files: Sequence[Path]) -> Commit | None:
 
 _PLACES = ("--path-format=absolute", "--show-toplevel", "--git-dir", "--git-common-dir")
 _STATUS = ("status", "--porcelain=v2", "--branch", "--untracked-files=all", "--ignored=matching")
+
+
+def _names(file: Path) -> tuple[Path, Path]:
+    """A file as git calls it, and what it is when it is a link."""
+    return file.parent.resolve() / file.name, file.resolve()
 
 
 def _is_repository(folder: Path) -> bool:

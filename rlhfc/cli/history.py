@@ -53,5 +53,5 @@ def _pipeline(spec: Path | None) -> str | None:
     return load_pipeline(spec).name
 
 
-def _lives(head: Mapping[str, Any]) -> bool:
-    return Identity(**head).lives()
+def _lives(head: Mapping[str, Any] | None) -> bool:
+    return head is not None and Identity(**head).lives()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -103,6 +103,21 @@ def changes(
         for address in names
         if address not in pending and not _same(before.get(address), after.get(address))
     ]
+
+
+def told(found: Sequence[Change]) -> Iterator[Change]:
+    """Changes as people are told of them: of a DeepSpeed config each value.
+
+    It follows from settings: with one of these changed it is no news.
+    """
+    settings = any(change.group is Group.SETTING for change in found)
+    for change in found:
+        if change.group is not Group.ENGINE:
+            yield change
+        elif not settings:
+            sides = (dict(flat(side, change.path)) if side else {} for side in (change.before, change.after))
+            before, after = ({(Group.ENGINE, path): value for path, value in s.items()} for s in sides)
+            yield from changes(before, after)
 
 
 def origin(places: Mapping[str, str], address: Address) -> str | None:

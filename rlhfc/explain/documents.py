@@ -1,15 +1,14 @@
-"""What `explain` and `diff` find, as plain values. Within format 1 fields are only ever added."""
+"""What `explain` and `diff` find, as plain values."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+from rlhfc.explain import FORMAT_VERSION
 from rlhfc.explain.comparison import Comparison, StageComparison
 from rlhfc.explain.components import Address, Change, Group
 from rlhfc.explain.explanation import Explanation
-
-FORMAT_VERSION = "1.0"
 
 
 def explanation_document(found: Explanation) -> dict[str, Any]:
@@ -37,13 +36,7 @@ def explanation_document(found: Explanation) -> dict[str, Any]:
             }
             for item in found.recorded
         ],
-        "last_result": found.last
-        and {
-            "run": found.last[0].run,
-            "time": found.last[0].time,
-            "key": found.last[0].key,
-            "whole": found.last[1] is not None,
-        },
+        "last_result": _last(found),
         "would_be_cached_with": [
             {
                 "run": earlier.made.run,
@@ -54,6 +47,13 @@ def explanation_document(found: Explanation) -> dict[str, Any]:
             for earlier in found.earlier
         ],
     }
+
+
+def _last(found: Explanation) -> dict[str, Any] | None:
+    if found.last is None:
+        return None
+    made, result = found.last
+    return {"run": made.run, "time": made.time, "key": made.key, "whole": result is not None}
 
 
 def comparison_document(found: Comparison) -> dict[str, Any]:
@@ -111,4 +111,10 @@ def change_document(change: Change) -> dict[str, Any]:
 def _component(address: Address, value: Any, found: Explanation) -> Mapping[str, Any]:
     group, path = address
     place = found.places.get(path) if group is Group.SETTING else None
-    return {"group": str(group), "path": path, "value": value, "impact": "semantic", "place": place}
+    return {
+        "group": str(group),
+        "path": path,
+        "value": value,
+        "impact": found.impact(address),
+        "place": place,
+    }

@@ -72,7 +72,7 @@ class Explanation:
         sources: input address to what it comes from: ``sft.model``, ``path:rows.jsonl``.
         recorded: what differs without invalidating.
         values: numeric and runtime values by path.
-        impacts: path to impact of each of the stage's own leaves.
+        impacts: path to impact of each leaf, and of the settings that the stage reads from others.
         last: the result of a stage that has one, else the last in this pipeline with what is left of it.
         earlier: the nearest earlier results.
         causes: the plan's reasons in words.
@@ -95,6 +95,10 @@ class Explanation:
     def total(self) -> int:
         """How many components the key has."""
         return len(self.now) + len(self.waiting)
+
+    def impact(self, address: Address) -> str:
+        """Impact of a component: a setting's own, which may be numeric where a spec is strict."""
+        return self.impacts.get(address[1], "semantic") if address[0] is Group.SETTING else "semantic"
 
     def identical(self, group: Group) -> list[Address]:
         """Components of a group that are as they were."""
@@ -126,7 +130,7 @@ def explain(
     kept = store.key_document(last[0].key) if last is not None else None
     pending = {(item.group, item.path) for item in waiting}
     found = _compared(kept, now, places, pending) if kept is not None and "document" in kept else []
-    impacts = {f"params.{leaf.address}": str(leaf.impact) for leaf in leaves(action.params)}
+    impacts = _impacts(action)
     return Explanation(
         planned=planned,
         now=now,
@@ -164,6 +168,13 @@ def _document(known: KeyDocument | Undecided) -> Mapping[str, Any]:
     return known.document if isinstance(known, KeyDocument) else known.partial
 
 
+def _impacts(action: Action) -> dict[str, str]:
+    found = {f"params.{leaf.address}": str(leaf.impact) for leaf in leaves(action.params)}
+    for address, source in action.settings.items():
+        found |= {f"settings.{address}.{leaf.address}": str(leaf.impact) for leaf in leaves(source.params)}
+    return found
+
+
 def _waiting(known: KeyDocument | Undecided) -> tuple[Waiting, ...]:
     if isinstance(known, KeyDocument):
         return ()
@@ -196,7 +207,7 @@ def _recorded(
     return tuple(
         Recorded(
             path=found.path,
-            impact="library" if found.path.startswith("libraries.") else impacts.get(found.path, "numeric"),
+            impact=impacts.get(found.path, "library"),
             before=found.before,
             after=found.after,
             place=places.get(found.path),

@@ -16,7 +16,7 @@ class Made:
     """A result that a stage of a pipeline came to: made, or found in the store.
 
     Attributes:
-        run: the run that made or found it.
+        run: the run that made or found it; empty when no run did.
         time: when, UTC, ISO 8601.
     """
 
@@ -31,7 +31,7 @@ def results_of(entries: Sequence[Entry], pipeline: str, stage: str) -> list[Made
     for entry in reversed(entries):
         mine = entry["event"] in DONE_EVENTS and (entry["pipeline"], entry["stage"]) == (pipeline, stage)
         if mine and entry["key"] not in found:
-            found[entry["key"]] = Made(entry["key"], entry["run"], entry["time"])
+            found[entry["key"]] = Made(entry["key"], entry.get("run", ""), entry["time"])
     return list(found.values())
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rlhfc.compile.impacts import Leaf, dotted, full, leaves, render_params
-from rlhfc.explain.documents import FORMAT_VERSION
+from rlhfc.explain import FORMAT_VERSION
 from rlhfc.kind import InputModel
 from rlhfc.spec.model import PipelineSpec, StageSpec
 from rlhfc.spec.origins import origins_of
@@ -51,7 +51,7 @@ def resolved_lines(spec: PipelineSpec, stages: Mapping[str, StageSpec], *, expli
 def resolved_document(
     spec: PipelineSpec, stages: Mapping[str, StageSpec], *, explicit: bool
 ) -> dict[str, Any]:
-    """The same as plain values, with the impact of each. Within format 1 fields are only ever added."""
+    """The same as plain values, with the impact of each."""
     return {
         "format_version": FORMAT_VERSION,
         "pipeline": spec.name,

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from rlhfc.explain.documents import FORMAT_VERSION
+from rlhfc.explain import FORMAT_VERSION
 from rlhfc.plan import quantities
 from rlhfc.store.ledger import Entry
 
-Lives = Callable[[Mapping[str, Any]], bool]
-"""Whether the process that a ``head`` names is there."""
+Lives = Callable[[Mapping[str, Any] | None], bool]
+"""Whether the process that a ``head`` names is there; an older rlhfc has named none."""
 
 
 @dataclass(frozen=True)
@@ -72,14 +72,14 @@ def _run(began: Entry, heard: Iterable[Entry], lives: Lives) -> Run:
         by_event.setdefault(entry["event"], []).append(entry)
     ended = by_event.get("ended", [None])[0]
     # Why a stage ran is noted at the end; until then there is what was published.
-    told = by_event.get("stage", []) if ended else by_event.get("published", [])
+    told = by_event.get("stage") or by_event.get("published", [])
     return Run(
         id=began["run"],
         pipeline=began["pipeline"],
         spec=began["spec"],
         began=began["time"],
-        commit=began["commit"],
-        state=ended["state"] if ended else "running" if lives(began["head"]) else "lost",
+        commit=began.get("commit"),
+        state=ended["state"] if ended else "running" if lives(began.get("head")) else "lost",
         seconds=ended["seconds"] if ended else None,
         stages=tuple(
             Ran(entry["stage"], entry.get("state", "done"), entry["seconds"], tuple(entry.get("reasons", ())))
@@ -121,7 +121,7 @@ def _stages(run: Run) -> list[str]:
 
 
 def history_document(runs: Sequence[Run], limit: int) -> dict[str, Any]:
-    """The same as plain values. Within format 1 fields are only ever added."""
+    """The same as plain values."""
     return {"format_version": FORMAT_VERSION, "runs": [_document(run) for run in runs[:limit]]}
 
 

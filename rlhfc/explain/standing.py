@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rlhfc.explain.documents import FORMAT_VERSION
+from rlhfc.explain import FORMAT_VERSION
 from rlhfc.plan.planner import Plan, StagePlan
 from rlhfc.plan.quantities import duration
 from rlhfc.run.attempt import Attempt, attempts
@@ -56,7 +56,7 @@ def standing_lines(found: list[Standing]) -> list[str]:
 
 
 def standing_document(found: list[Standing]) -> dict[str, Any]:
-    """The same as plain values. Within format 1 fields are only ever added."""
+    """The same as plain values."""
     stages = [
         {
             "stage": item.stage,

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from rlhfc.explain.components import Address, Change, Group
+from rlhfc.explain.components import Address, Change, Group, told
 from rlhfc.explain.explanation import Earlier, Explanation, Recorded
+from rlhfc.explain.history import Made
 from rlhfc.plan import quantities
 from rlhfc.plan.planner import Verdict
 
@@ -19,7 +20,7 @@ STRIPPED = ("params.", "settings.", "libraries.")
 
 def explanation_lines(found: Explanation, now: datetime) -> list[str]:
     """Verdict, what differs, what waits, what is as it was, and what would be cached."""
-    rows = [_change_row(change, found.sources) for change in _told(found.changes)]
+    rows = [_change_row(change, found.sources) for change in told(found.changes)]
     rows += [(name(item.group, item.path), _waits(item.group, item.what), "") for item in found.waiting]
     lines = [_verdict(found), *indented(rows)]
     lines += [f"  = {text}" for text in _identical(found)] if found.last else []
@@ -33,12 +34,12 @@ def explanation_lines(found: Explanation, now: datetime) -> list[str]:
 def key_lines(found: Explanation) -> list[str]:
     """The key document, one component a line: impact, name, value, place; then what is recorded beside it."""
     rows: list[Row] = [
-        ("semantic", name(group, path), full(value), found.places.get(path) or "")
+        (found.impact((group, path)), name(group, path), full(value), found.places.get(path) or "")
         for (group, path), value in found.now.items()
     ]
     rows += [("semantic", name(item.group, item.path), f"waits: {item.what}", "") for item in found.waiting]
     beside = [
-        (found.impacts.get(path, "recorded"), bare(path), full(value), found.places.get(path) or "")
+        (found.impacts.get(path, "library"), bare(path), full(value), found.places.get(path) or "")
         for path, value in found.values.items()
     ]
     key = found.planned.key or "undecided"
@@ -56,9 +57,8 @@ def name(group: Group, path: str) -> str:
 
 def bare(path: str) -> str:
     """A path without the part of the document that it is in."""
-    for prefix in STRIPPED:
-        path = path.removeprefix(prefix)
-    return path
+    prefix = next((prefix for prefix in STRIPPED if path.startswith(prefix)), "")
+    return path.removeprefix(prefix)
 
 
 def full(value: Any) -> str:
@@ -76,8 +76,8 @@ def shown(value: Any) -> str:
 
 
 def change_words(change: Change) -> str:
-    """Old and new: ``0.1 → 0.05``; of code and command only that it is another."""
-    if change.group in (Group.CODE, Group.COMMAND, Group.ENGINE):
+    """Old and new: ``0.1 → 0.05``; of code and command only that they are others."""
+    if change.group in (Group.CODE, Group.COMMAND):
         if change.before is None or change.after is None:
             return "new" if change.before is None else "gone"
         return "changed"
@@ -120,12 +120,6 @@ def _verdict(found: Explanation) -> str:
     if found.waiting:
         parts.append(f"{len(found.waiting)} {'is' if len(found.waiting) == 1 else 'are'} pending")
     return f"{head}: {', '.join(parts)}"
-
-
-def _told(changes: Sequence[Change]) -> Iterator[Change]:
-    """A DeepSpeed config follows from settings: with one of these changed it is no news."""
-    settings = any(change.group is Group.SETTING for change in changes)
-    return (change for change in changes if not (settings and change.group is Group.ENGINE))
 
 
 def _change_row(change: Change, sources: Mapping[str, str]) -> Row:
@@ -178,7 +172,7 @@ def _last_line(found: Explanation, now: datetime) -> Iterator[str]:
     if found.last is None:
         return
     made, result = found.last
-    parts = [f"run {made.run}", quantities.ago(made.time, now)] if made.run else []
+    parts = _when(made, now)
     if result is None:
         parts.append("no longer whole in the store")
     else:
@@ -188,9 +182,14 @@ def _last_line(found: Explanation, now: datetime) -> Iterator[str]:
 
 
 def _earlier_line(item: Earlier, found: Explanation, now: datetime) -> str:
-    needs = ", ".join(_need(change, found.sources) for change in _told(item.needs))
-    when = f"run {item.made.run}, {quantities.ago(item.made.time, now)}"
-    return f"would be cached with: {needs} ({when})"
+    needs = ", ".join(_need(change, found.sources) for change in told(item.needs))
+    return f"would be cached with: {needs} ({', '.join(_when(item.made, now))})"
+
+
+def _when(made: Made, now: datetime) -> list[str]:
+    """The run, where there was one, and how long ago."""
+    run = [f"run {made.run}"] if made.run else []
+    return [*run, quantities.ago(made.time, now)] if made.time else run
 
 
 def _need(change: Change, sources: Mapping[str, str]) -> str:
@@ -198,6 +197,6 @@ def _need(change: Change, sources: Mapping[str, str]) -> str:
     if change.group is Group.INPUT:
         return f"{sources.get(change.path, change.path)} = {shown(change.before)}"
     what = name(change.group, change.path)
-    if change.group in (Group.CODE, Group.COMMAND, Group.ENGINE):
+    if change.group in (Group.CODE, Group.COMMAND):
         return f"{what} as it was" if change.before is not None else f"no {what}"
     return f"{what} = {shown(change.before)}" if change.before is not None else f"no {what}"

@@ -7,7 +7,7 @@ import json
 import pytest
 from story import Story
 
-from rlhfc.explain.components import Group, changes, components, flat
+from rlhfc.explain.components import Group, changes, components, flat, told
 
 SAME = ["  = 1 file of code, comments and docstrings aside", "  = kind, its version, launch command"]
 
@@ -196,3 +196,20 @@ def test_order_of_changes() -> None:
     assert [(Group.SETTING, "params.rate"), (Group.INPUT, "data"), (Group.LIBRARY, "torch")] == [
         (change.group, change.path) for change in changes(before, after)
     ]
+
+
+@pytest.mark.parametrize(
+    ("rate", "expected"),
+    [(1, [(Group.ENGINE, "train.fp16.enabled", True, None), (Group.ENGINE, "train.steps", 1, 2)]),
+     (2, [(Group.SETTING, "params.rate", 1, 2)])],
+    ids=["alone", "with a setting"],
+)  # fmt: skip
+def test_a_deepspeed_config_follows_from_settings(rate: int, expected: list[object]) -> None:
+    """It is told value by value when no setting has changed, and not at all when one has."""
+    old = {
+        (Group.SETTING, "params.rate"): 1,
+        (Group.ENGINE, "train"): {"steps": 1, "fp16": {"enabled": True}},
+    }
+    new = {(Group.SETTING, "params.rate"): rate, (Group.ENGINE, "train"): {"steps": 2}}
+    found = [(change.group, change.path, change.before, change.after) for change in told(changes(old, new))]
+    assert expected == sorted(found)
