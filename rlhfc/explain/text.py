@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from rlhfc.explain.components import Address, Change, Group, told
+from rlhfc.explain.components import Address, Change, Group, flat, told
 from rlhfc.explain.explanation import Earlier, Explanation, Recorded
 from rlhfc.explain.history import Made
 from rlhfc.plan import quantities
@@ -35,7 +35,7 @@ def key_lines(found: Explanation) -> list[str]:
     """The key document, one component a line: impact, name, value, place; then what is recorded beside it."""
     rows: list[Row] = [
         (found.impact((group, path)), name(group, path), full(value), found.places.get(path) or "")
-        for (group, path), value in found.now.items()
+        for (group, path), value in _one_by_one(found.now)
     ]
     rows += [("semantic", name(item.group, item.path), f"waits: {item.what}", "") for item in found.waiting]
     beside = [
@@ -44,6 +44,15 @@ def key_lines(found: Explanation) -> list[str]:
     ]
     key = found.planned.key or "undecided"
     return [f"key {key}", *indented(rows), "", "recorded beside the key:", *indented(beside)]
+
+
+def _one_by_one(now: Mapping[Address, Any]) -> Iterator[tuple[Address, Any]]:
+    """Components, and of a DeepSpeed config each value."""
+    for (group, path), value in now.items():
+        if group is Group.ENGINE:
+            yield from (((group, below), leaf) for below, leaf in flat(value, path))
+        else:
+            yield (group, path), value
 
 
 def name(group: Group, path: str) -> str:
