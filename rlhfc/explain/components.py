@@ -123,6 +123,8 @@ def told(found: Sequence[Change]) -> Iterator[Change]:
 def origin(places: Mapping[str, str], address: Address) -> str | None:
     """Where a setting or input is written: its own place, or that of the nearest value around it."""
     group, path = address
+    if group is Group.INPUT and f"params.{path}" in places:
+        return places[f"params.{path}"]
     while group in (Group.SETTING, Group.INPUT) and path:
         if path in places:
             return places[path]

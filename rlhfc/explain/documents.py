@@ -7,7 +7,7 @@ from typing import Any
 
 from rlhfc.explain import FORMAT_VERSION
 from rlhfc.explain.comparison import Comparison, StageComparison
-from rlhfc.explain.components import Address, Change, Group
+from rlhfc.explain.components import Address, Change, origin
 from rlhfc.explain.explanation import Explanation
 
 
@@ -110,7 +110,7 @@ def change_document(change: Change) -> dict[str, Any]:
 
 def _component(address: Address, value: Any, found: Explanation) -> Mapping[str, Any]:
     group, path = address
-    place = found.places.get(path) if group is Group.SETTING else None
+    place = origin(found.places, address)
     return {
         "group": str(group),
         "path": path,

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from rlhfc.explain.components import Address, Change, Group, flat, told
+from rlhfc.explain.components import Address, Change, Group, flat, origin, told
 from rlhfc.explain.explanation import Earlier, Explanation, Recorded
 from rlhfc.explain.history import Made
 from rlhfc.plan import quantities
@@ -21,7 +21,10 @@ STRIPPED = ("params.", "settings.", "libraries.")
 def explanation_lines(found: Explanation, now: datetime) -> list[str]:
     """Verdict, what differs, what waits, what is as it was, and what would be cached."""
     rows = [_change_row(change, found.sources) for change in told(found.changes)]
-    rows += [(name(item.group, item.path), _waits(item.group, item.what), "") for item in found.waiting]
+    rows += [
+        (name(item.group, item.path), _waits(item.group, item.what), _place(found, item.group, item.path))
+        for item in found.waiting
+    ]
     lines = [_verdict(found), *indented(rows)]
     lines += [f"  = {text}" for text in _identical(found)] if found.last else []
     if found.recorded:
@@ -34,16 +37,23 @@ def explanation_lines(found: Explanation, now: datetime) -> list[str]:
 def key_lines(found: Explanation) -> list[str]:
     """The key document, one component a line: impact, name, value, place; then what is recorded beside it."""
     rows: list[Row] = [
-        (found.impact((group, path)), name(group, path), full(value), found.places.get(path) or "")
+        (found.impact((group, path)), _key_name(group, path), full(value), _place(found, group, path))
         for (group, path), value in _one_by_one(found.now)
     ]
-    rows += [("semantic", name(item.group, item.path), f"waits: {item.what}", "") for item in found.waiting]
+    rows += [
+        ("semantic", name(item.group, item.path), f"waits: {item.what}", _place(found, item.group, item.path))
+        for item in found.waiting
+    ]
     beside = [
         (found.impacts.get(path, "library"), bare(path), full(value), found.places.get(path) or "")
         for path, value in found.values.items()
     ]
     key = found.planned.key or "undecided"
     return [f"key {key}", *indented(rows), "", "recorded beside the key:", *indented(beside)]
+
+
+def _key_name(group: Group, path: str) -> str:
+    return f"{group} {path}" if group is Group.LIBRARY else name(group, path)
 
 
 def _one_by_one(now: Mapping[Address, Any]) -> Iterator[tuple[Address, Any]]:
@@ -129,6 +139,10 @@ def _verdict(found: Explanation) -> str:
     if found.waiting:
         parts.append(f"{len(found.waiting)} {'is' if len(found.waiting) == 1 else 'are'} pending")
     return f"{head}: {', '.join(parts)}"
+
+
+def _place(found: Explanation, group: Group, path: str) -> str:
+    return origin(found.places, (group, path)) or ""
 
 
 def _change_row(change: Change, sources: Mapping[str, str]) -> Row:

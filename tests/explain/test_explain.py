@@ -16,7 +16,7 @@ def test_a_stage_that_never_ran(story: Story) -> None:
     """There is nothing to compare with, and an input waits."""
     assert [
         "second runs: never run",
-        "  input left  waits for first.thing",
+        "  input left  waits for first.thing  pipe.yaml:8",
     ] == story.lines("explain", "pipe.yaml", "second")
 
 
@@ -62,7 +62,7 @@ def test_what_waits_and_what_would_be_cached(story: Story) -> None:
         "second runs: 2 of 10 key components differ, 1 is pending",
         "  value       3 → 4                  pipe.yaml:9 (was --set second.value=3)",
         "  steps       4 → 1                  default (was --set second.steps=4)",
-        "  input left  waits for first.thing",
+        "  input left  waits for first.thing  pipe.yaml:8",
         "  = 3 settings",
         *SAME,
         "",
@@ -101,7 +101,7 @@ def test_the_key(story: Story) -> None:
         "  semantic  value             2      pipe.yaml:9",
         "  semantic  steps             1",
         "  semantic  constant          false",
-        "  semantic  input left        DIGEST1",
+        "  semantic  input left        DIGEST1  pipe.yaml:8",
         "  semantic  code toy/main.py  DIGEST2",
         '  semantic  command           ["<launch.python>", "-m", "toy.main", "--config", "<config>"]',
         "",

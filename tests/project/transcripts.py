@@ -88,15 +88,13 @@ def _output(command: str, place: Path) -> str:
         for role in ("AUTHOR", "COMMITTER")
         for part in ("NAME", "EMAIL")
     }
-    hidden = {"RLHFC_MIRROR", "CUDA_VISIBLE_DEVICES"} | {
-        name for name in os.environ if name.startswith("GIT_")
-    }
+    hidden = {"RLHFC_MIRROR"} | {name for name in os.environ if name.startswith("GIT_")}
     environment = {name: value for name, value in os.environ.items() if name not in hidden}
     path = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
     done = subprocess.run(
         ["bash", "-c", command],
         cwd=place,
-        env={**environment, **who, "PATH": path},
+        env={**environment, **who, "PATH": path, "CUDA_VISIBLE_DEVICES": ""},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
