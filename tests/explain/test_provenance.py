@@ -7,6 +7,7 @@ import os
 
 import pytest
 
+from rlhfc.cli import afresh
 from rlhfc.cli.main import main
 from rlhfc.observe import observed
 from rlhfc.plan import memo
@@ -104,11 +105,17 @@ def test_a_plan_names_the_commit(git, tmp_path, capsys, monkeypatch):
     Store.create(tmp_path / ".rlhfc")
     monkeypatch.setattr(memo, "RACY_NS", -(10**15))  # so that the plan is remembered
 
+    made, make = [], afresh.plan_afresh
+    monkeypatch.setattr(afresh, "plan_afresh", lambda *given: made.append(1) or make(*given))
+
     def heading():
         assert 0 == main(["plan", "spec.yaml"])
         return capsys.readouterr().out.split(" · store ")[0]
 
     assert f"spec · spec.yaml · spec {git('rev-parse', 'HEAD')[:7]}" == heading()
+    heading()
+    heading()
+    assert 1 == len(made), "a plan that is known already was made anew"
     git("commit", "-q", "--allow-empty", "-m", "two")
     assert f"spec · spec.yaml · spec {git('rev-parse', 'HEAD')[:7]}" == heading()
     spec.write_text(SPEC + "# mine\n")
