@@ -42,7 +42,7 @@ def resolved_lines(spec: PipelineSpec, stages: Mapping[str, StageSpec], *, expli
     """
     lines = list(_head(spec))
     for stage in stages.values():
-        lines += [Line(f"  {stage.name}:"), Line(f"    kind: {stage.loaded.kind.name}")]
+        lines += [Line(f"  {yaml_text(stage.name)}:"), Line(f"    kind: {stage.loaded.kind.name}")]
         origins = origins_of(stage, spec.path.parent)
         lines += _fields(render_params(stage.params, _Written(origins, explicit)), "    ")
     return _aligned(lines)
