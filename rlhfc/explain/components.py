@@ -66,19 +66,17 @@ def components(document: Mapping[str, Any], inputs: Collection[str] = ()) -> dic
 
 
 def flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Leaves of plain values with their dotted paths; those that a key masks are passed over."""
-    if isinstance(value, Mapping) and value:
-        steps = value.items()
-    elif isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
-        steps = {str(index): item for index, item in enumerate(value)}.items()
-    elif isinstance(value, Mapping) and path in ("", "params", "settings"):
-        return
-    else:
-        if not (isinstance(value, str) and value in SENTINELS):
-            yield path, value
-        return
-    for name, below in steps:
-        yield from flat(below, f"{path}.{name}" if path else str(name))
+    """Leaves of plain values with their dotted paths; an empty mapping has none.
+
+    Those that a key masks are passed over.
+    """
+    if isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
+        value = {str(index): item for index, item in enumerate(value)}
+    if isinstance(value, Mapping):
+        for name, below in value.items():
+            yield from flat(below, f"{path}.{name}" if path else str(name))
+    elif not (isinstance(value, str) and value in SENTINELS):
+        yield path, value
 
 
 def changes(
