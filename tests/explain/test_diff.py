@@ -134,6 +134,23 @@ def test_a_revision(git, story: Story) -> None:
     ] == story.lines("diff", "HEAD~1:./pipe.yaml", "HEAD:pipe.yaml")
 
 
+def test_paths_of_a_revision(git, story: Story, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As git has it: from the top of the repository, or from here with `./`."""
+    (story.folder / "below").mkdir()
+    (story.folder / "below" / "pipe.yaml").write_text(SPEC.replace("kinds: [kinds]", "kinds: [../kinds]"))
+    git("add", ".")
+    git("commit", "-q", "-m", "one")
+    story.edit("value: 2", "value: 3")
+    git("commit", "-q", "-a", "-m", "two")
+    monkeypatch.chdir(story.folder / "below")
+    assert "no difference" == story.lines("diff", "HEAD:./pipe.yaml", "HEAD~1:./pipe.yaml")[-1]
+    assert [
+        "HEAD:./pipe.yaml → HEAD:pipe.yaml",
+        "spec",
+        "  second.value  2 → 3  pipe.yaml:9",
+    ] == story.lines("diff", "HEAD:./pipe.yaml", "HEAD:pipe.yaml")
+
+
 def test_mistakes_in_a_revision(git, story: Story) -> None:
     """What is wrong with a spec of the past is told with its place there."""
     story.spec.write_text(SPEC.replace("value: 2", "valeu: 2"))

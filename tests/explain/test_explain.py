@@ -7,6 +7,7 @@ import json
 import pytest
 from story import Story
 
+from rlhfc.compile import keys
 from rlhfc.explain.components import Group, changes, components, flat, told
 
 SAME = ["  = 1 file of code, comments and docstrings aside", "  = kind, its version, launch command"]
@@ -213,3 +214,12 @@ def test_a_deepspeed_config_follows_from_settings(rate: int, expected: list[obje
     new = {(Group.SETTING, "params.rate"): rate, (Group.ENGINE, "train"): {"steps": 2}}
     found = [(change.group, change.path, change.before, change.after) for change in told(changes(old, new))]
     assert expected == sorted(found)
+
+
+def test_a_key_that_is_made_otherwise(story: Story, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a change of how keys are hashed nothing differs, and no value would bring the result back."""
+    story.run()
+    monkeypatch.setattr(keys, "ACTION_TAG", b"another")
+    lines = story.lines("explain", "pipe.yaml", "first")
+    assert [] == [line for line in lines if line.startswith("would")]
+    assert "last result: run RUN0, just now, took TIME, 3 B, key DIGEST0" == lines[-1]
