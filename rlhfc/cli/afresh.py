@@ -13,6 +13,7 @@ from rlhfc.plan.document import PlanDocument
 from rlhfc.plan.estimate import estimates
 from rlhfc.plan.rendering import rendered
 from rlhfc.plan.select import plan_selected, with_skipped
+from rlhfc.provenance import commit_of
 from rlhfc.run.attempt import seconds_so_far
 from rlhfc.store.store import Store
 
@@ -32,7 +33,8 @@ def plan_afresh(arguments: argparse.Namespace) -> tuple[PlanDocument, dict[str, 
     part = plan_selected(pipeline, selected, store, prepared.world.libraries)
     plan = with_skipped(part, pipeline)
     known = estimates(plan, store, lambda stage, key: seconds_so_far(store.work(stage, key)))
-    document = plan_document(plan, str(prepared.store), prepared.world.gpus, known, warnings)
+    commit = commit_of(prepared.spec.files)
+    document = plan_document(plan, str(prepared.store), prepared.world.gpus, known, warnings, commit)
     if arguments.output is not None:
         write_saved(arguments, document, part)
     named = [] if arguments.show is None else shown or list(plan.stages)

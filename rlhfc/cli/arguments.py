@@ -9,8 +9,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from rlhfc.cli.options import add_pipeline_options, add_selection_options
+from rlhfc.cli.options import (
+    add_pipeline_options,
+    add_selection_options,
+    add_spec_options,
+    add_store_option,
+)
 
+SIDE = "a run (`last`, `last~1`, or how it begins), a spec, or REVISION:SPEC as git has it"
 MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 
 
@@ -67,7 +73,7 @@ def accept(parser: argparse.ArgumentParser) -> None:
 def show(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``rlhfc show``."""
     add_pipeline_options(parser)
-    parser.add_argument("stage", metavar="STAGE", nargs="?", help="show this stage only")
+    parser.add_argument("stage", metavar="STAGE", help="the stage to show")
     part = parser.add_mutually_exclusive_group()
     part.add_argument("--log", action="store_true", help="print the log of the newest attempt")
     part.add_argument("--metrics", action="store_true", help="print the metrics, one JSON object a line")
@@ -97,3 +103,66 @@ def schema(parser: argparse.ArgumentParser) -> None:
 def completion(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``rlhfc completion``."""
     parser.add_argument("shell", metavar="SHELL", choices=("bash", "zsh", "fish"), help="bash, zsh or fish")
+
+
+def explain(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``rlhfc explain``."""
+    add_pipeline_options(parser)
+    parser.add_argument("stage", metavar="STAGE", help="the stage to explain")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--key", action="store_true", help="list what the key is made of, one component a line")
+    form.add_argument("--json", action="store_true", help="print everything as JSON")
+
+
+def status(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``rlhfc status``."""
+    add_pipeline_options(parser)
+    parser.add_argument("--json", action="store_true", help="print the same as JSON")
+
+
+def history(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``rlhfc history``."""
+    parser.add_argument("spec", metavar="SPEC", type=Path, nargs="?", help="show runs of this pipeline only")
+    add_store_option(parser)
+    parser.add_argument(
+        "-n", metavar="COUNT", dest="count", type=int, default=10, help="how many (default: %(default)s)"
+    )
+    parser.add_argument("--json", action="store_true", help="print the runs as JSON")
+
+
+def diff(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``rlhfc diff``."""
+    parser.add_argument("before", metavar="A", help=SIDE)
+    parser.add_argument("after", metavar="B", help=SIDE)
+    add_store_option(parser)
+    parser.add_argument("--json", action="store_true", help="print the differences as JSON")
+    parser.add_argument(
+        "--detailed-exitcode", action="store_true", help="exit with 2 when there is a difference"
+    )
+
+
+def config(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``rlhfc config``."""
+    add_spec_options(parser)
+    parser.add_argument("stage", metavar="STAGE", nargs="?", help="show this stage only")
+    parser.add_argument(
+        "--explicit", action="store_true", help="leave out values that are defaults of fields"
+    )
+    parser.add_argument("--json", action="store_true", help="print values, origins and impacts as JSON")
+
+
+def graph(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``rlhfc graph``."""
+    add_pipeline_options(parser)
+    parser.add_argument(
+        "--format",
+        choices=("mermaid", "dot", "svg"),
+        default="mermaid",
+        help="form of the drawing (default: %(default)s)",
+    )
+    parser.add_argument("-o", "--output", metavar="FILE", type=Path, help="where to (default: stdout)")
+    parser.add_argument(
+        "--no-state",
+        action="store_true",
+        help="draw the spec alone: no store is read, no input is looked for",
+    )

@@ -31,17 +31,25 @@ class Command:
     configure: Callable[[argparse.ArgumentParser], None]
 
 
+def _command(name: str, summary: str) -> Command:
+    return Command(f"rlhfc.cli.{name}", summary, getattr(arguments, name))
+
+
 COMMANDS = {
-    "init": Command("rlhfc.cli.init", "write a first pipeline into an empty folder", arguments.init),
-    "plan": Command("rlhfc.cli.plan", "show what would run, and why", arguments.plan),
-    "run": Command("rlhfc.cli.run", "run what is not done yet", arguments.run),
-    "accept": Command(
-        "rlhfc.cli.accept", "let a stage's last result stand for what the spec says now", arguments.accept
-    ),
-    "show": Command("rlhfc.cli.show", "show the stages, attempts and results of a pipeline", arguments.show),
-    "report": Command("rlhfc.cli.report", "write the HTML report of a pipeline", arguments.report),
-    "schema": Command("rlhfc.cli.schema", "write the JSON Schemas of a spec and of a plan", arguments.schema),
-    "completion": Command("rlhfc.cli.completion", "print a shell's completion script", arguments.completion),
+    "init": _command("init", "write a first pipeline into an empty folder"),
+    "plan": _command("plan", "show what would run, and why"),
+    "explain": _command("explain", "tell why a stage is cached or not, value by value"),
+    "run": _command("run", "run what is not done yet"),
+    "status": _command("status", "show where every stage stands, also while it runs"),
+    "show": _command("show", "show a stage: result, artefacts, attempts, log, metrics"),
+    "accept": _command("accept", "let a stage's last result stand for what the spec says now"),
+    "history": _command("history", "list the runs, the newest first"),
+    "diff": _command("diff", "tell what differs between two runs or two specs"),
+    "config": _command("config", "print the spec with all defaults, and where each value is from"),
+    "graph": _command("graph", "draw the stages and their states as Mermaid, DOT or SVG"),
+    "report": _command("report", "write the HTML report of a pipeline"),
+    "schema": _command("schema", "write the JSON Schemas of a spec and of a plan"),
+    "completion": _command("completion", "print a shell's completion script"),
 }
 
 
@@ -99,7 +107,8 @@ def _dispatch(argv: list[str]) -> int:
     named = next((argument for argument in argv if not argument.startswith("-")), None)
     if named is not None and named not in COMMANDS:
         message = f"there is no command `{named}`"
-        raise UserError(Diagnostic(message, hint=did_you_mean(named, COMMANDS, "commands")))
+        hint = did_you_mean(named, COMMANDS, "commands", limit=0) or "see `rlhfc --help`"
+        raise UserError(Diagnostic(message, hint=hint))
     parser = Parser(
         prog="rlhfc",
         description="Compile one YAML file into an RLHF pipeline, and run what is not done yet.",

@@ -8,16 +8,16 @@ from pathlib import Path
 DEFAULT_STORE = Path(".rlhfc")
 
 
+def add_spec_options(parser: argparse.ArgumentParser) -> None:
+    """Add the spec and ``--set``: all that decides what the spec says."""
+    _add_spec(parser)
+    _add_set(parser)
+
+
 def add_pipeline_options(parser: argparse.ArgumentParser, spec: str = "the pipeline's YAML file") -> None:
-    """Add the spec (told as ``spec``), ``--store``, ``--mirror`` and ``--set``."""
-    parser.add_argument("spec", metavar="SPEC", type=Path, help=spec)
-    parser.add_argument(
-        "--store",
-        metavar="FOLDER",
-        type=Path,
-        default=DEFAULT_STORE,
-        help="where results are kept (default: %(default)s)",
-    )
+    """Add the spec (told as ``spec``), ``--store``, ``--mirror``, ``--rehash`` and ``--set``."""
+    _add_spec(parser, spec)
+    add_store_option(parser)
     parser.add_argument(
         "--mirror",
         metavar="ID=TARGET",
@@ -30,6 +30,25 @@ def add_pipeline_options(parser: argparse.ArgumentParser, spec: str = "the pipel
         action="store_true",
         help="read every input again, also where size and times say that it is unchanged",
     )
+    _add_set(parser)
+
+
+def add_store_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--store``."""
+    parser.add_argument(
+        "--store",
+        metavar="FOLDER",
+        type=Path,
+        default=DEFAULT_STORE,
+        help="where results are kept (default: %(default)s)",
+    )
+
+
+def _add_spec(parser: argparse.ArgumentParser, told: str = "the pipeline's YAML file") -> None:
+    parser.add_argument("spec", metavar="SPEC", type=Path, help=told)
+
+
+def _add_set(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--set",
         metavar="STAGE.FIELD=VALUE",

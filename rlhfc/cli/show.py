@@ -1,4 +1,4 @@
-"""``rlhfc show``: where the stages of a pipeline stand, and what the newest attempt left behind."""
+"""``rlhfc show``: one stage, its artefacts, and what its attempts left behind."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pathlib import Path
 from rlhfc.cli.prepare import prepare
 from rlhfc.cli.stages import check_stages
 from rlhfc.errors import Diagnostic, UserError
-from rlhfc.plan.planner import Plan, StagePlan, Verdict, make_plan
-from rlhfc.plan.quantities import duration, size
+from rlhfc.explain.standing import attempt_words, newest_attempt
+from rlhfc.plan.planner import StagePlan, Verdict, make_plan
+from rlhfc.plan.quantities import duration, size, value
 from rlhfc.plan.words import sentences
-from rlhfc.run.attempt import Attempt, attempts
+from rlhfc.run.attempt import attempts
 from rlhfc.run.logs import clean
-from rlhfc.run.summary import figures
 from rlhfc.store.store import Store
 
 PARTS = ("log", "metrics", "key")
@@ -30,13 +30,6 @@ def run(arguments: argparse.Namespace) -> int:
     store = Store.open(prepared.store)
     plan = make_plan(prepared.pipeline, store, prepared.world.libraries)
     asked = next((part for part in PARTS if getattr(arguments, part)), None)
-    if arguments.stage is None:
-        if asked is not None:
-            raise UserError(
-                Diagnostic(f"`--{asked}` needs a stage", hint=f"name it: `rlhfc show SPEC STAGE --{asked}`")
-            )
-        print("\n".join(_overview(plan, store)))
-        return 0
     check_stages("show", [arguments.stage], prepared.pipeline)
     planned = plan.stages[arguments.stage]
     key = planned.key or store.last_key(plan.pipeline.name, planned.stage)
@@ -50,18 +43,6 @@ def run(arguments: argparse.Namespace) -> int:
         raise _nothing(planned.stage, asked)
     print(text.rstrip("\n"))
     return 0
-
-
-def _overview(plan: Plan, store: Store) -> list[str]:
-    rows = [("stage", "kind", "state", "last attempt", "figures")]
-    for planned in plan.stages.values():
-        newest = _newest(planned, planned.key or store.last_key(plan.pipeline.name, planned.stage), store)
-        shown = figures(planned.result.summary, 2) if planned.result else ""
-        rows.append((planned.stage, planned.kind, str(planned.verdict), _attempt_words(newest), shown))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    ]
 
 
 def _details(planned: StagePlan, key: str | None, store: Store) -> list[str]:
@@ -80,30 +61,27 @@ def _details(planned: StagePlan, key: str | None, store: Store) -> list[str]:
             lines.append(f"accepted  {accepted.time} by {accepted.who}: {accepted.why}")
             lines.append(f"made as   {accepted.before}")
         lines.append(f"finished  {result.finished}, {duration(result.seconds)}, {size(result.size)}")
-        lines += [f"output    {port} {store.layout.view(tree)}" for port, tree in result.outputs.items()]
+        lines += [_artefact(port, tree, store) for port, tree in result.outputs.items()]
         lines += [f"figure    {name} {value}" for name, value in result.summary.items()]
     for attempt in attempts(store.work(planned.stage, key)):
-        lines.append(f"attempt   {attempt.number:03d} {_attempt_words(attempt)}  {attempt.folder}")
+        lines.append(f"attempt   {attempt.number:03d} {attempt_words(attempt)}  {attempt.folder}")
     return lines
 
 
-def _attempt_words(attempt: Attempt | None) -> str:
-    status = attempt.status() if attempt else None
-    if status is None:
-        return ""
-    if status.state == "running" and not (status.head and status.head.lives()):
-        return "died with its run"
-    words = f"{status.state} {duration(status.seconds)}" if status.ended else status.state
-    return f"{words}: {status.reason}" if status.reason else words
-
-
-def _newest(planned: StagePlan, key: str | None, store: Store) -> Attempt | None:
-    found = attempts(store.work(planned.stage, key)) if key else []
-    return found[-1] if found else None
+def _artefact(port: str, tree: str, store: Store) -> str:
+    """An output with its size and the folder in which it can be read, made when nothing has read it yet."""
+    files = store.tree(tree)
+    count = "1 file" if len(files) == 1 else f"{len(files)} files"
+    try:
+        folder = store.view(tree)
+    except OSError:  # a store that we may only read
+        folder = store.layout.view(tree)
+    held = f"{size(sum(file.size for file in files))} in {count}, {value(tree)}"
+    return f"artefact  {port} ({held}) {folder}"
 
 
 def _log(planned: StagePlan, key: str, store: Store) -> str | None:
-    newest = _newest(planned, key, store)
+    newest = newest_attempt(store, planned.stage, key)
     if newest is None or not newest.log.exists():
         return None
     lines = newest.log.read_bytes().decode(errors="replace").split("\n")

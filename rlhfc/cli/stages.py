@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from rlhfc.compile.action import Pipeline
 from rlhfc.errors import Diagnostic, UserError, did_you_mean
@@ -12,21 +12,28 @@ from rlhfc.plan.select import Selected, Selection, select
 
 
 def check_stages(option: str, names: Iterable[str], pipeline: Pipeline) -> tuple[str, ...]:
-    """The stages that are named, each once.
+    """The stages of a compiled pipeline that are named, each once.
 
     Raises:
         UserError: with a diagnostic for each name that no stage has.
     """
     listed = tuple(dict.fromkeys(names))
-    unknown = [name for name in listed if name not in pipeline.actions]
+    check_names(option, listed, pipeline.actions)
+    return listed
+
+
+def check_names(option: str, names: Iterable[str], known: Collection[str]) -> None:
+    """Refuse names of stages that are not known.
+
+    Raises:
+        UserError: with a diagnostic for each.
+    """
+    unknown = [name for name in names if name not in known]
     if unknown:
         raise UserError(
-            Diagnostic(
-                f"`{option} {name}` names no stage", hint=did_you_mean(name, pipeline.actions, "stages")
-            )
+            Diagnostic(f"`{option} {name}` names no stage", hint=did_you_mean(name, known, "stages"))
             for name in unknown
         )
-    return listed
 
 
 def selected_stages(arguments: argparse.Namespace, pipeline: Pipeline) -> Selected:

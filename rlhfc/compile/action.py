@@ -82,6 +82,8 @@ class Action:
         line: where the stage starts in the spec.
         libraries: which versions of the kind's libraries enter the key.
         places: where the spec says ``frozen`` and ``pin``.
+        origins: dotted path of a parameter to where its value is written (see ``rlhfc.spec.origins``);
+            a field's own default has none.
     """
 
     pipeline: str
@@ -96,6 +98,7 @@ class Action:
     line: int = 1
     libraries: LibraryPolicy = field(default_factory=LibraryPolicy)
     places: Mapping[str, Mark] = field(default_factory=dict)
+    origins: Mapping[str, str] = field(default_factory=dict)
 
     def repository_type(self, address: str) -> Literal["model", "dataset"]:
         """What a hub source at this address is, by the type that the kind declares for it."""
@@ -120,11 +123,16 @@ class Action:
 
 @dataclass(frozen=True)
 class Pipeline:
-    """A compiled spec: actions in topological order (ties in the order of the spec)."""
+    """A compiled spec: actions in topological order (ties in the order of the spec).
+
+    Attributes:
+        files: every file that the spec was read from, absolute.
+    """
 
     name: str
     spec: Path
     actions: Mapping[str, Action]
+    files: tuple[Path, ...] = ()
 
     def upstream(self, stage: str) -> tuple[str, ...]:
         """Names of the stages that ``stage`` reads from, each once."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from rlhfc.compile.action import Action, ResolvedSource
@@ -26,16 +26,18 @@ class KeyDocument:
         key: ``b3:<hex>``.
         recorded: numeric and runtime values by dotted path, outside of the key, so that a later plan
             can say what differs without invalidating.
+        origins: where values were written, by the same paths; outside of the key as well.
     """
 
     document: dict[str, Any]
     key: str
     recorded: dict[str, Any]
+    origins: dict[str, str] = field(default_factory=dict)
 
     @property
     def stored(self) -> dict[str, Any]:
         """What the store keeps under ``keydocs/``."""
-        return {"document": self.document, "recorded": self.recorded}
+        return {"document": self.document, "recorded": self.recorded, "origins": self.origins}
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ def key_document(
     missing = (*without_input, *without_library)
     if missing:
         return Undecided(missing, document, recorded)
-    return KeyDocument(document, tagged_digest(ACTION_TAG, document), recorded)
+    return KeyDocument(document, tagged_digest(ACTION_TAG, document), recorded, origins_in_key(action))
 
 
 def _inputs(action: Action, outputs: Mapping[tuple[str, str], str]) -> tuple[dict[str, str], list[Reason]]:
@@ -121,6 +123,14 @@ def _recorded(action: Action, libraries: Libraries) -> dict[str, Any]:
             if any(f"{path}.".startswith(f"{prefix}.{field}.") for field in read)
         }
     return recorded | {f"libraries.{name}": version for name, version in versions.items() if version}
+
+
+def origins_in_key(action: Action) -> dict[str, str]:
+    """Where values are written: ``params.kl_coef``, ``settings.engines.actor.dtype`` to their origins."""
+    found = {f"params.{path}": origin for path, origin in action.origins.items()}
+    for address, source in action.settings.items():
+        found |= {f"settings.{address}.{path}": origin for path, origin in source.origins.items()}
+    return found
 
 
 def _not_semantic(params: StageParams, prefix: str) -> dict[str, Any]:

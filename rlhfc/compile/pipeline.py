@@ -19,6 +19,7 @@ from rlhfc.errors import Diagnostic, Mark, UserError, did_you_mean
 from rlhfc.kind import InputModel
 from rlhfc.spec.inputs import inputs_of, type_of_input
 from rlhfc.spec.load import PipelineSpec, StageSpec
+from rlhfc.spec.origins import origins_of
 from rlhfc.store.digest import canonical_json
 
 Binding = UpstreamOutput | ResolvedSource
@@ -38,7 +39,7 @@ def compile_pipeline(spec: PipelineSpec, world: World) -> Pipeline:
         actions[stage.name] = compiler.action(stage, actions)
     if compiler.diagnostics:
         raise UserError(sorted(compiler.diagnostics, key=_position))
-    return Pipeline(spec.name, spec.path, actions)
+    return Pipeline(spec.name, spec.path, actions, spec.files)
 
 
 def _position(diagnostic: Diagnostic) -> tuple[str, int, int]:
@@ -91,6 +92,7 @@ class _Compiler:
             line=stage.mark.line,
             libraries=self.spec.libraries,
             places={name: stage.locate((name,)) for name in ("frozen", "pin")},
+            origins=origins_of(stage, self.spec.path.parent),
         )
         self.diagnostics.extend(missing_columns(stage, action))
         self.diagnostics.extend(self._vocabularies.check(stage, action))

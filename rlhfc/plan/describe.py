@@ -18,10 +18,16 @@ from rlhfc.plan.document import (
 from rlhfc.plan.estimate import CERTAIN, POSSIBLE, Estimate, Total, total
 from rlhfc.plan.planner import Plan, StagePlan, Verdict
 from rlhfc.plan.words import sentence
+from rlhfc.provenance import Commit
 
 
 def plan_document(
-    plan: Plan, store: str, gpus: int, known: Mapping[str, Estimate], warnings: Sequence[str] = ()
+    plan: Plan,
+    store: str,
+    gpus: int,
+    known: Mapping[str, Estimate],
+    warnings: Sequence[str] = (),
+    commit: Commit | None = None,
 ) -> PlanDocument:
     """The plan as plain values. Within format 1 fields are only ever added.
 
@@ -31,11 +37,13 @@ def plan_document(
         gpus: those that may be used on this machine.
         known: what stages will take.
         warnings: what the store said while it was read.
+        commit: that of the spec.
     """
     return {
         "format_version": FORMAT_VERSION,
         "pipeline": plan.pipeline.name,
         "spec": str(plan.pipeline.spec),
+        "commit": commit.document if commit else None,
         "store": store,
         "gpus": gpus,
         "changes": not plan.nothing_to_do,

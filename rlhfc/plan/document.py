@@ -117,17 +117,26 @@ class StageDocument(TypedDict):
     rendered: NotRequired[dict[str, Any]]
 
 
+class CommitDocument(TypedDict):
+    """The commit that is checked out where the spec lies; ``dirty`` when one of the spec's files differs."""
+
+    id: str
+    dirty: bool
+    branch: str | None
+
+
 class PlanDocument(TypedDict):
     """A whole plan.
 
-    ``spec`` is an absolute path, ``store`` as the user named it, ``gpus`` those that may be used here,
-    ``summary`` the number of stages of each verdict, ``hints`` say what cannot be known here,
-    ``warnings`` what the store has lost.
+    ``spec`` is an absolute path, ``commit`` null outside of a repository, ``store`` as the user named it,
+    ``gpus`` those that may be used here, ``summary`` the number of stages of each verdict, ``hints`` say
+    what cannot be known here, ``warnings`` what the store has lost.
     """
 
     format_version: str
     pipeline: str
     spec: str
+    commit: CommitDocument | None
     store: str
     gpus: int
     changes: bool

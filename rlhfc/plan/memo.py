@@ -19,7 +19,7 @@ from rlhfc.environment import VARIABLES, count_gpus, read_environment
 from rlhfc.filesystems import believable, file_system
 from rlhfc.plan.document import PlanDocument
 
-FORMAT = 1
+FORMAT = 2
 FOLDER = "plans"
 STAT_CACHE = "stat-cache.json"
 # A file that was written this close to the planning may be written again within the same time stamp.

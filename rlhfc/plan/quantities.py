@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 LONGEST_VALUE = 40
 SHORT_DIGEST = 11  # "b3:" and 8 hex digits
+SHORT_COMMIT = 7
 CODE_CHANGED = "code_changed"
 
 
@@ -67,6 +68,11 @@ def ago(finished: str, now: datetime) -> str:
         if seconds >= size:
             return f"{int(seconds // size)} {unit} ago"
     return "just now"
+
+
+def commit(found: Mapping[str, Any]) -> str:
+    """A commit as it is shown: ``4f1c9e2 (dirty)``."""
+    return str(found["id"])[:SHORT_COMMIT] + (" (dirty)" if found["dirty"] else "")
 
 
 def size(count: int) -> str:

@@ -144,7 +144,10 @@ def _spent(taken: EstimateDocument | TotalDocument) -> list[str]:
 def _heading(plan: PlanDocument) -> str:
     gpus = plan["gpus"]
     machine = f"{gpus} GPU{'s' if gpus > 1 else ''} here" if gpus else "no GPU here"
-    return f"{plan['pipeline']} · {Path(plan['spec']).name} · store {plan['store']} · {machine}"
+    spec = [Path(plan["spec"]).name]
+    if plan["commit"] is not None:
+        spec.append(f"spec {quantities.commit(plan['commit'])}")
+    return " · ".join([plan["pipeline"], *spec, f"store {plan['store']}", machine])
 
 
 def _although(stage: StageDocument) -> Iterator[str]:

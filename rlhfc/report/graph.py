@@ -4,9 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
+
+import networkx
 
 BOX_WIDTH, BOX_HEIGHT = 132, 46
 GAP_X, GAP_Y, MARGIN = 46, 18, 4
+Tone = Literal["good", "bad", "wait", "new", "plain"]
+# The colour of a state; its word stands in the box as well.
+TONES: Mapping[str, Tone] = {
+    "done": "good",
+    "cached": "good",
+    "failed": "bad",
+    "interrupted": "wait",
+    "can resume": "wait",
+    "resume": "wait",
+    "run": "new",
+}
 
 
 @dataclass(frozen=True)
@@ -18,6 +32,16 @@ class Box:
     state: str
     x: float
     y: float
+
+    @property
+    def words(self) -> str:
+        """What stands below its name."""
+        return f"{self.kind} · {self.state}" if self.state else self.kind
+
+    @property
+    def tone(self) -> Tone:
+        """Colour of its state."""
+        return TONES.get(self.state, "plain")
 
 
 @dataclass(frozen=True)
@@ -36,41 +60,41 @@ def draw(upstream: Mapping[str, Sequence[str]], kinds: Mapping[str, str], states
     Args:
         upstream: stage to the stages that it reads from, in topological order.
         kinds: stage to its kind.
-        states: stage to its state.
+        states: stage to its state; empty for none.
     """
-    depth: dict[str, int] = {}
-    columns: dict[int, list[str]] = {}
-    for stage, above in upstream.items():
-        depth[stage] = max((depth[name] + 1 for name in above), default=0)
-        columns.setdefault(depth[stage], []).append(stage)
-    tallest = max(len(column) for column in columns.values())
-    height = MARGIN * 2 + tallest * (BOX_HEIGHT + GAP_Y) - GAP_Y
-    boxes = {}
-    for column, stages in columns.items():
+    graph = graph_of(upstream)
+    order = {stage: place for place, stage in enumerate(upstream)}
+    columns = [sorted(column, key=order.__getitem__) for column in networkx.topological_generations(graph)]
+    height = MARGIN * 2 + max(map(len, columns)) * (BOX_HEIGHT + GAP_Y) - GAP_Y
+    boxes: dict[str, Box] = {}
+    column_of: dict[str, int] = {}
+    for column, stages in enumerate(columns):
         top = (height - len(stages) * (BOX_HEIGHT + GAP_Y) + GAP_Y) / 2
         for row, stage in enumerate(stages):
             x, y = MARGIN + column * (BOX_WIDTH + GAP_X), top + row * (BOX_HEIGHT + GAP_Y)
             boxes[stage] = Box(stage, kinds[stage], states[stage], x, y)
+            column_of[stage] = column
     arrows = [
-        _arrow(boxes[name], boxes[stage], nearest=depth[stage] - depth[name] == 1)
-        for stage, above in upstream.items()
-        for name in _direct(stage, above, upstream)
+        _arrow(boxes[start], boxes[end], nearest=column_of[end] - column_of[start] == 1)
+        for start, end in telling_arrows(upstream)
     ]
     width = MARGIN * 2 + len(columns) * (BOX_WIDTH + GAP_X) - GAP_X
     return Graph(tuple(boxes.values()), tuple(arrows), width, height)
 
 
-def _direct(stage: str, above: Sequence[str], upstream: Mapping[str, Sequence[str]]) -> list[str]:
-    """Drop arrows that a longer way implies already: they would only cross the others."""
-    implied: set[str] = set()
-    for name in above:
-        queue = list(upstream[name])
-        while queue:
-            further = queue.pop()
-            if further not in implied:
-                implied.add(further)
-                queue.extend(upstream[further])
-    return [name for name in above if name not in implied]
+def telling_arrows(upstream: Mapping[str, Sequence[str]]) -> list[tuple[str, str]]:
+    """Arrows from stages to those that read them, without what a longer way implies already."""
+    reduced = networkx.transitive_reduction(graph_of(upstream))
+    arrows = ((name, stage) for stage, above in upstream.items() for name in above)
+    return [arrow for arrow in arrows if reduced.has_edge(*arrow)]
+
+
+def graph_of(upstream: Mapping[str, Sequence[str]]) -> networkx.DiGraph[str]:
+    """Stages with an edge to each stage that reads them."""
+    graph: networkx.DiGraph[str] = networkx.DiGraph()
+    graph.add_nodes_from(upstream)
+    graph.add_edges_from((name, stage) for stage, above in upstream.items() for name in above)
+    return graph
 
 
 def _arrow(start: Box, end: Box, *, nearest: bool) -> str:

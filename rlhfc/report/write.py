@@ -13,11 +13,12 @@ from rlhfc.errors import Diagnostic, UserError
 from rlhfc.plan.planner import make_plan
 from rlhfc.report import charts
 from rlhfc.report.data import ReportData, gather
-from rlhfc.report.graph import BOX_HEIGHT, BOX_WIDTH
+from rlhfc.report.graph import BOX_HEIGHT, BOX_WIDTH, Graph
 from rlhfc.store.files import write_atomic
 from rlhfc.store.store import Store
 
-TEMPLATE = "report.html.j2"
+TEMPLATE, GRAPH = "report.html.j2", "graph.svg.j2"
+BOX = {"width": BOX_WIDTH, "height": BOX_HEIGHT}
 
 
 def write_report(pipeline: Pipeline, store: Store, libraries: Libraries, output: Path | None = None) -> Path:
@@ -45,16 +46,20 @@ def write_report(pipeline: Pipeline, store: Store, libraries: Libraries, output:
 
 def render(data: ReportData) -> str:
     """Turn report data into HTML; every text in it is escaped."""
-    environment = Environment(
+    return _environment().get_template(TEMPLATE).render(report=data, chart=charts, box=BOX)
+
+
+def render_graph(graph: Graph) -> str:
+    """Turn a drawing into an SVG file that needs nothing else, the same that stands in a report."""
+    return _environment().get_template(GRAPH).render(graph=graph, alone=True, box=BOX)
+
+
+def _environment() -> Environment:
+    return Environment(
         loader=PackageLoader("rlhfc.report", ""),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-    )
-    template = environment.get_template(TEMPLATE)
-    return template.render(
-        report=data,
-        chart=charts,
-        box={"width": BOX_WIDTH, "height": BOX_HEIGHT},
+        keep_trailing_newline=True,
     )

@@ -73,6 +73,11 @@ class Attempt:
         """Everything that its processes said."""
         return self.folder / "log"
 
+    def lives(self) -> bool:
+        """Whether it runs now: the head of its session is there."""
+        status = self.status()
+        return status is not None and status.state == "running" and bool(status.head and status.head.lives())
+
     def status(self) -> Status | None:
         """Read its status; None when none was written or it is damaged."""
         try:

@@ -145,6 +145,11 @@ def free_port() -> int:
         return port
 
 
+def own_identity() -> Identity:
+    """Tell who this process is."""
+    return Identity(os.getpid(), start_time(os.getpid()) or 0, boot_id())
+
+
 def boot_id() -> str:
     """Tell the identity of the current boot; empty where the system has none."""
     try:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import platform
 import secrets
 import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
+from rlhfc import __version__
 from rlhfc.compile.action import Pipeline
 from rlhfc.compile.reasons import PENDING, Reason
 from rlhfc.compile.world import World
@@ -17,12 +19,13 @@ from rlhfc.plan.compare import changes_between
 from rlhfc.plan.planner import Plan
 from rlhfc.plan.select import Selected, plan_selected
 from rlhfc.plan.words import sentences
+from rlhfc.provenance import commit_of
 from rlhfc.run import preflight
 from rlhfc.run.board import Board
 from rlhfc.run.display import Display
 from rlhfc.run.executor import Executor, Interrupts, Means
-from rlhfc.run.outcome import THERE, RunOutcome
-from rlhfc.run.process import LocalLauncher
+from rlhfc.run.outcome import EXIT_INTERRUPTED, THERE, RunOutcome
+from rlhfc.run.process import LocalLauncher, own_identity
 from rlhfc.run.recover import settle_store
 from rlhfc.run.signals import counted
 from rlhfc.run.slots import Slots
@@ -84,12 +87,48 @@ def run_pipeline(
     run = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
     if not plan.nothing_to_do:
         settle_store(store, executor.board.say)
-        store.ledger.append("run", run=run, pipeline=pipeline.name, spec=str(pipeline.spec))
+    # Where nothing is launched, a result of another pipeline or of an earlier edit may come to stand here.
+    noted = any(before[name] != planned.key or not planned.result for name, planned in plan.stages.items())
+    if noted:
+        _record_start(run, pipeline, store)
     with counted(stop), closing(show(executor.board)) as display:
         stages = executor.run(run, interrupts, display.refresh)
     outcome = RunOutcome(run, pipeline.name, stages, interrupts.level > 0, time.monotonic() - began)
     record(outcome, plan, before, store)
+    if noted:
+        _record_end(outcome, store)
     return outcome
+
+
+def _record_start(run: str, pipeline: Pipeline, store: Store) -> None:
+    """Note what the run is of, and the process by which others see whether it goes on."""
+    commit = commit_of(pipeline.files) if pipeline.files else None
+    store.ledger.append(
+        "run",
+        run=run,
+        pipeline=pipeline.name,
+        spec=str(pipeline.spec),
+        commit=commit.document if commit else None,
+        python=platform.python_version(),
+        rlhfc=__version__,
+        head=asdict(own_identity()),
+    )
+
+
+def _record_end(outcome: RunOutcome, store: Store) -> None:
+    """Note how the run ended, and for each stage under which key: the whole pipeline as the run left it."""
+    states = {0: "done", EXIT_INTERRUPTED: "interrupted"}
+    store.ledger.append(
+        "ended",
+        run=outcome.run,
+        pipeline=outcome.pipeline,
+        state=states.get(outcome.exit_status, "failed"),
+        seconds=round(outcome.seconds, 3),
+        stages={
+            name: {"kind": ended.kind, "state": str(ended.state), "key": ended.key}
+            for name, ended in outcome.stages.items()
+        },
+    )
 
 
 def check(pipeline: Pipeline, selected: Selected, store: Store, world: World, machine: Machine) -> Plan:

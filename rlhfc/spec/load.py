@@ -23,7 +23,7 @@ from rlhfc.spec.messages import Subject, explain, shown
 from rlhfc.spec.model import STAGE_NAME, Draft, PipelineSpec, SpecFile, StageSpec
 from rlhfc.spec.nodes import Node
 from rlhfc.spec.overrides import override
-from rlhfc.spec.parse import parse_file
+from rlhfc.spec.parse import Read, parse_file
 from rlhfc.spec.ports import connect, in_order, port_faults
 
 NUMERICS = get_args(SpecFile.model_fields["numerics"].annotation)
@@ -31,18 +31,19 @@ NUMERICS = get_args(SpecFile.model_fields["numerics"].annotation)
 __all__ = ["PipelineSpec", "StageSpec", "load_pipeline"]
 
 
-def load_pipeline(path: Path, overrides: Sequence[str] = ()) -> PipelineSpec:
+def load_pipeline(path: Path, overrides: Sequence[str] = (), read: Read = Path.read_bytes) -> PipelineSpec:
     """Load, check and connect a spec.
 
     Args:
         path: the YAML file.
         overrides: ``stage.field.sub=value`` each, the value in YAML, later ones over earlier ones.
+        read: gives the bytes of a spec file.
 
     Raises:
         UserError: with every mistake that could be found, in the order of the file.
     """
     faults: list[Diagnostic] = []
-    root = override(parse_file(path), overrides, faults)
+    root = override(parse_file(path, read), overrides, faults)
     top = _top_level(root, faults)
     drafts = _drafts(root, _kinds(root, path.parent, faults), faults)
     references = connect(drafts)
@@ -58,8 +59,8 @@ def load_pipeline(path: Path, overrides: Sequence[str] = ()) -> PipelineSpec:
     if faults or top is None:
         raise UserError(sorted(dict.fromkeys(faults), key=partial(_position, path)))
     stages = {name: stage for name in ordered if (stage := _stage(drafts[name])) is not None}
-    name, policy = top.name or path.stem, library_policy(top)
-    return PipelineSpec(name, path.absolute(), stages, references, top.description, policy)
+    name, policy, files = top.name or path.stem, library_policy(top), (path.absolute(),)
+    return PipelineSpec(name, path.absolute(), stages, references, top.description, policy, files)
 
 
 def _top_level(root: Node, faults: list[Diagnostic]) -> SpecFile | None:
@@ -199,7 +200,7 @@ def _right_fields(model: type[StageParams], values: dict[str, Any]) -> StagePara
 def _stage(draft: Draft) -> StageSpec | None:
     if draft.loaded is None or draft.params is None or not draft.complete:
         return None
-    return StageSpec(draft.name, draft.loaded, draft.params, draft.locate(()), draft.node)
+    return StageSpec(draft.name, draft.loaded, draft.params, draft.locate(()), draft.node, draft.defaulted)
 
 
 def _position(spec: Path, fault: Diagnostic) -> tuple[bool, bool, str, int, int]:

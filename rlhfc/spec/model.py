@@ -87,6 +87,7 @@ class StageSpec:
     Attributes:
         mark: its name in the YAML.
         node: its fields as written, defaults and overrides filled in.
+        defaulted: fields whose value came from ``defaults``.
     """
 
     name: str
@@ -94,6 +95,7 @@ class StageSpec:
     params: StageParams
     mark: Mark
     node: Node = field(repr=False, compare=False)
+    defaulted: frozenset[str] = frozenset()
 
     def locate(self, path: tuple[str | int, ...]) -> Mark:
         """Place of the leaf at ``path``, else of the nearest parent present in the YAML.
@@ -114,6 +116,7 @@ class PipelineSpec:
         references: see :data:`References`.
         description: free text.
         libraries: which versions of libraries enter keys.
+        files: every spec file that was read, absolute, this one first.
     """
 
     name: str
@@ -122,6 +125,7 @@ class PipelineSpec:
     references: References = field(repr=False, compare=False)
     description: str = ""
     libraries: LibraryPolicy = field(default_factory=LibraryPolicy)
+    files: tuple[Path, ...] = ()
 
     @cached_property
     def graph(self) -> networkx.DiGraph[str]:

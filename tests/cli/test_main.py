@@ -41,9 +41,15 @@ commands:
   COMMAND
     init      write a first pipeline into an empty folder
     plan      show what would run, and why
+    explain   tell why a stage is cached or not, value by value
     run       run what is not done yet
+    status    show where every stage stands, also while it runs
+    show      show a stage: result, artefacts, attempts, log, metrics
     accept    let a stage's last result stand for what the spec says now
-    show      show the stages, attempts and results of a pipeline
+    history   list the runs, the newest first
+    diff      tell what differs between two runs or two specs
+    config    print the spec with all defaults, and where each value is from
+    graph     draw the stages and their states as Mermaid, DOT or SVG
     report    write the HTML report of a pipeline
     schema    write the JSON Schemas of a spec and of a plan
     completion
@@ -126,8 +132,7 @@ def test_version_is_told():
 
 MISTAKES = {
     ("pln",): "error: there is no command `pln`\nhint: did you mean `plan`?\n",
-    ("frobnicate",): "error: there is no command `frobnicate`\n"
-    "hint: commands: `init`, `plan`, `run`, `accept`, `show`, `report`, `schema`, `completion`\n",
+    ("frobnicate",): "error: there is no command `frobnicate`\nhint: see `rlhfc --help`\n",
     ("--verbos",): "error: unrecognized arguments: --verbos\nhint: see `rlhfc --help`\n",
     ("schema", "--chek"): "error: unrecognized arguments: --chek\nhint: see `rlhfc --help`\n",
     (

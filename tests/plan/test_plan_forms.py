@@ -142,6 +142,7 @@ def test_the_same_facts_as_json(toy: Toy) -> None:
         "format_version": "1.0",
         "pipeline": "toy",
         "spec": "/specs/toy.yaml",
+        "commit": None,
         "store": ".rlhfc",
         "gpus": 0,
         "changes": True,

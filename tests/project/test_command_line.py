@@ -47,3 +47,13 @@ def test_plan_brings_no_training_library(options, tmp_path):
     command = ("plan", "pipelines/quickstart.yaml", "--store", str(tmp_path / "store"), *options)
     loaded = modules_after(tmp_path, *command)
     assert ({"rlhfc.plan.planner"}, set()) == ({"rlhfc.plan.planner"} & loaded, FORBIDDEN & loaded)
+
+
+@pytest.mark.parametrize("command", ["explain", "config", "graph", "status", "history", "diff"])
+def test_questions_bring_no_training_library(command, tmp_path):
+    """What explains, draws or compares imports none either."""
+    spec = "pipelines/quickstart.yaml"
+    words = {"explain": [spec, "ppo"], "config": [spec], "diff": [spec, spec], "history": []}
+    store = [] if command == "config" else ["--store", str(tmp_path / "store")]
+    loaded = modules_after(tmp_path, command, *words.get(command, [spec]), *store)
+    assert ({f"rlhfc.cli.{command}"}, set()) == ({f"rlhfc.cli.{command}"} & loaded, FORBIDDEN & loaded)

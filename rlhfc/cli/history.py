@@ -1,0 +1,44 @@
+"""``rlhfc history``: the runs that the store's ledger has, the newest first."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rlhfc.errors import Diagnostic, UserError
+from rlhfc.explain.runs import history_document, history_lines, runs_of
+from rlhfc.run.process import Identity
+from rlhfc.store.store import Store
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the runs.
+
+    Raises:
+        UserError: the spec, an option or the store is wrong.
+    """
+    if arguments.count < 1:
+        raise UserError(Diagnostic(f"`-n {arguments.count}` shows nothing", hint="give 1 or more"))
+    store = Store.open(arguments.store)
+    found = runs_of(store.ledger.read(), _pipeline(arguments.spec), _lives)
+    if arguments.json:
+        print(json.dumps(history_document(found, arguments.count), indent=2, ensure_ascii=False))
+    else:
+        print("\n".join(history_lines(found, arguments.count, datetime.now(UTC))))
+    return 0
+
+
+def _pipeline(spec: Path | None) -> str | None:
+    if spec is None:
+        return None
+    from rlhfc.spec.load import load_pipeline  # not needed for the runs of all pipelines
+
+    return load_pipeline(spec).name
+
+
+def _lives(head: Mapping[str, Any] | None) -> bool:
+    return head is not None and Identity(**head).lives()
