@@ -57,7 +57,7 @@ class InputModel(SpecModel):
     """
 
     ref: str | None = Field(None, description="output of another stage, `stage.port`")
-    path: str | None = Field(None, description="local file or folder, relative to the spec")
+    path: str | None = Field(None, description="local file or folder, relative to the file that says so")
     hub: str | None = Field(None, description="hub id, `owner/name`")
     revision: str | None = Field(None, description="hub commit (40 hex digits), tag or branch")
     file: str | None = Field(None, description="one file inside it, for example a GGUF file")

@@ -9,8 +9,17 @@ DEFAULT_STORE = Path(".rlhfc")
 
 
 def add_pipeline_options(parser: argparse.ArgumentParser) -> None:
-    """Add the spec, ``--store``, ``--mirror`` and ``--set``."""
+    """Add the spec, ``--overlay``, ``--store``, ``--mirror`` and ``--set``."""
     parser.add_argument("spec", metavar="SPEC", type=Path, help="the pipeline's YAML file")
+    parser.add_argument(
+        "--overlay",
+        metavar="FILE",
+        dest="overlays",
+        type=Path,
+        action="append",
+        default=[],
+        help="lay a YAML file over the spec; may be repeated",
+    )
     parser.add_argument(
         "--store",
         metavar="FOLDER",

@@ -33,7 +33,7 @@ def prepare(arguments: argparse.Namespace) -> Prepared:
     """
     store: Path = arguments.store
     digests = CachedDigester(store / STAT_CACHE)
-    spec = load_pipeline(arguments.spec, arguments.overrides)
+    spec = load_pipeline(arguments.spec, arguments.overrides, arguments.overlays)
     world = this_machine(arguments.mirror, digests)
     pipeline = compile_pipeline(spec, world)
     digests.save()

@@ -76,7 +76,8 @@ class Action:
         settings: address to the action whose parameters it exposes (see ``Kind.exposes_settings``).
         device: what ``device: auto`` came to on this machine.
         code: file to digest of what the stage runs (see ``rlhfc.compile.code``).
-        line: where the stage starts in the spec.
+        line: where the stage starts in ``file``.
+        file: of the spec that the stage is written in, absolute.
     """
 
     pipeline: str
@@ -89,6 +90,7 @@ class Action:
     settings: Mapping[str, Action] = field(default_factory=dict)
     code: Mapping[str, str] = field(default_factory=dict)
     line: int = 1
+    file: Path = Path()
 
     def repository_type(self, address: str) -> Literal["model", "dataset"]:
         """What a hub source at this address is, by the type that the kind declares for it."""

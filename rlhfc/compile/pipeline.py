@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Literal
 
 from rlhfc.compile.action import Action, Batch, Pipeline, ResolvedSource, UpstreamOutput
@@ -85,6 +86,7 @@ class _Compiler:
             device=device,
             settings=settings,
             code=self._code_of(stage),
+            file=stage.mark.file.absolute(),
             line=stage.mark.line,
         )
         self.diagnostics.extend(missing_columns(stage, action))
@@ -95,16 +97,17 @@ class _Compiler:
         for address, given in inputs_of(stage.params).items():
             path = tuple(address.split("."))
             try:
-                binding = self._bind(given, type_of_input(address, stage.loaded.kind.inputs) or "")
+                folder = stage.folder_of((*path, "path"), self.spec.path).absolute()
+                binding = self._bind(given, type_of_input(address, stage.loaded.kind.inputs) or "", folder)
             except UserError as error:
                 origin = "path" if given.path is not None else "hub"
                 self._keep(error, stage.locate((*path, origin)), f"{stage.name}.{address}: ")
             else:
                 yield address, binding
 
-    def _bind(self, given: InputModel, accepted: str) -> Binding:
+    def _bind(self, given: InputModel, accepted: str, folder: Path) -> Binding:
         if given.ref is None:
-            return resolve_source(given, accepted, self.spec.path.parent, self.world)
+            return resolve_source(given, accepted, folder, self.world)
         if given.file is not None:
             raise UserError(Diagnostic("`file` goes with `path:` or `hub:`, not with a reference"))
         stage, _, port = given.ref.partition(".")

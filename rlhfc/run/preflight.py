@@ -22,7 +22,7 @@ def check(plan: Plan, gpus: int, libraries: Libraries) -> None:
         UserError: with a diagnostic for every stage that lacks GPUs, a library or a source.
     """
     found = [
-        Diagnostic(f"{name}: {message}", Mark(plan.pipeline.spec, action.line, 1), hint)
+        Diagnostic(f"{name}: {message}", Mark(action.file, action.line, 1), hint)
         for name, action in plan.pipeline.actions.items()
         if plan.stages[name].verdict is not Verdict.CACHED
         for message, hint in _faults(action, plan.stages[name].reasons, gpus, libraries)

@@ -16,32 +16,40 @@ from rlhfc.compile.action import LoadedKind
 from rlhfc.compile.kinds import load_kinds
 from rlhfc.errors import Diagnostic, Mark, UserError, did_you_mean, listing
 from rlhfc.kind import SpecModel, StageParams
+from rlhfc.spec.compose import Reader, compose
 from rlhfc.spec.engines import engine_faults
 from rlhfc.spec.inputs import walk_inputs
 from rlhfc.spec.messages import Subject, explain, shown
 from rlhfc.spec.model import STAGE_NAME, Draft, PipelineSpec, SpecFile, StageSpec
 from rlhfc.spec.nodes import Node
-from rlhfc.spec.overrides import override
-from rlhfc.spec.parse import parse_file
+from rlhfc.spec.overrides import folder_of, override
 from rlhfc.spec.ports import connect, cycle_faults, in_order, port_faults
 
 __all__ = ["PipelineSpec", "StageSpec", "load_pipeline"]
 
 
-def load_pipeline(path: Path, overrides: Sequence[str] = ()) -> PipelineSpec:
+def load_pipeline(
+    path: Path,
+    overrides: Sequence[str] = (),
+    overlays: Sequence[Path] = (),
+    read: Reader = Path.read_bytes,
+) -> PipelineSpec:
     """Load, check and connect a spec.
 
     Args:
         path: the YAML file.
         overrides: ``stage.field.sub=value`` each, the value in YAML, later ones over earlier ones.
+        overlays: YAML files that are laid over the spec, later ones over earlier ones.
+        read: content of a file, for a spec that is not in the working tree.
 
     Raises:
         UserError: with every mistake that could be found, in the order of the file.
     """
     faults: list[Diagnostic] = []
-    root = override(parse_file(path), overrides, faults)
+    composed = compose(path, overlays, read, faults)
+    root = override(composed.root, overrides, faults)
     top = _top_level(root, faults)
-    drafts = _drafts(root, _kinds(root, path.parent, faults), faults)
+    drafts = _drafts(root, _kinds(root, path, faults), faults)
     graph = connect(drafts)
     faults.extend(port_faults(drafts))
     faults.extend(cycle_faults(drafts, graph))
@@ -50,7 +58,8 @@ def load_pipeline(path: Path, overrides: Sequence[str] = ()) -> PipelineSpec:
         raise UserError(sorted(dict.fromkeys(faults), key=partial(_position, path)))
     ordered = in_order(graph)
     stages = {name: stage for name in ordered if (stage := _stage(drafts[name])) is not None}
-    return PipelineSpec(top.name or path.stem, path.absolute(), stages, graph, top.description)
+    name = top.name or path.stem
+    return PipelineSpec(name, path.absolute(), stages, graph, top.description, composed.files)
 
 
 def _top_level(root: Node, faults: list[Diagnostic]) -> SpecFile | None:
@@ -69,16 +78,17 @@ def _top_level(root: Node, faults: list[Diagnostic]) -> SpecFile | None:
         return None
 
 
-def _kinds(root: Node, base: Path, faults: list[Diagnostic]) -> Mapping[str, LoadedKind]:
+def _kinds(root: Node, spec: Path, faults: list[Diagnostic]) -> Mapping[str, LoadedKind]:
     """Registry of the built-in kinds and of those user folders that are right."""
     listed = root.child("kinds")
     kinds, folders = load_kinds([]), list[Path]()
     for node in (listed.items or ()) if listed else ():
         if not isinstance(node.data, str):
             continue
+        folder = folder_of(node.key or node.mark, spec) / node.data
         try:
-            kinds = load_kinds([*folders, base / node.data])
-            folders.append(base / node.data)
+            kinds = load_kinds([*folders, folder])
+            folders.append(folder)
         except UserError as error:
             faults.extend(replace(fault, mark=fault.mark or node.mark) for fault in error.diagnostics)
     return kinds

@@ -14,6 +14,7 @@ from rlhfc.compile.action import LoadedKind
 from rlhfc.errors import Mark
 from rlhfc.kind import InputModel, SpecModel, StageParams
 from rlhfc.spec.nodes import Node
+from rlhfc.spec.overrides import folder_of
 
 STAGE_NAME = r"^[A-Za-z][A-Za-z0-9_-]*$"
 
@@ -22,10 +23,13 @@ class SpecFile(SpecModel):
     """The top level of a spec. What stands in a stage is checked against its kind."""
 
     version: Literal[1] = Field(alias="schema", description="version of the spec's form")
+    include: list[str] = Field(
+        default_factory=list, description="files underneath this one, relative to it; later ones over earlier"
+    )
     name: str | None = Field(None, min_length=1, description="name of the pipeline; default: the file's stem")
     description: str = Field("", description="free text, shown in the report")
     kinds: list[str] = Field(
-        default_factory=list, description="folders, relative to the spec, whose sub-folders are stage kinds"
+        default_factory=list, description="folders, relative to this file, whose sub-folders are stage kinds"
     )
     defaults: dict[str, Any] = Field(
         default_factory=dict,
@@ -87,6 +91,11 @@ class StageSpec:
         """
         return self.node.descend(path)[0].place()
 
+    def folder_of(self, path: tuple[str | int, ...], spec: Path) -> Path:
+        """Where a relative path starts that stands at ``path``: the folder of the file that says so."""
+        found = self.node.descend(path)[0]
+        return folder_of(found.key or found.mark, spec)
+
 
 @dataclass(frozen=True)
 class PipelineSpec:
@@ -99,6 +108,7 @@ class PipelineSpec:
         graph: stage names; an edge leads from a stage to one that reads it, its ``addresses`` are
             the inputs that do.
         description: free text.
+        files: that were read, absolute: the spec, what it includes, overlays.
     """
 
     name: str
@@ -106,3 +116,4 @@ class PipelineSpec:
     stages: Mapping[str, StageSpec]
     graph: networkx.DiGraph[str] = field(repr=False, compare=False)
     description: str = ""
+    files: tuple[Path, ...] = ()

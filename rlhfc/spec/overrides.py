@@ -13,6 +13,11 @@ from rlhfc.spec.parse import parse_text
 OPTION = Path("--set")
 
 
+def folder_of(mark: Mark, spec: Path) -> Path:
+    """Where a relative path that is written at ``mark`` starts: in its file's folder, or the spec's."""
+    return (spec if mark.file == OPTION else mark.file).parent
+
+
 def override(root: Node, overrides: Sequence[str], faults: list[Diagnostic]) -> Node:
     """The spec with each override put in its place, later ones over earlier ones.
 

@@ -12,7 +12,7 @@ Decided here, besides the scalars (see :mod:`rlhfc.spec.scalars`):
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -33,14 +33,14 @@ _FORBIDDEN = re.compile("[^\t\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-def parse_file(path: Path) -> Node:
+def parse_file(path: Path, read: Callable[[Path], bytes] = Path.read_bytes) -> Node:
     """The document in a file.
 
     Raises:
         UserError: it cannot be read, or :func:`parse_text` raises.
     """
     try:
-        raw = path.read_bytes()
+        raw = read(path)
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise UserError(Diagnostic(f"cannot read `{path}`: {reason}")) from error
