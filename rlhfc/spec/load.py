@@ -22,8 +22,10 @@ from rlhfc.spec.inputs import walk_inputs
 from rlhfc.spec.messages import Subject, explain, shown
 from rlhfc.spec.model import STAGE_NAME, Draft, PipelineSpec, SpecFile, StageSpec
 from rlhfc.spec.nodes import Node
-from rlhfc.spec.overrides import folder_of, override
+from rlhfc.spec.overrides import OPTION, folder_of, override
 from rlhfc.spec.ports import connect, cycle_faults, in_order, port_faults
+from rlhfc.spec.references import fill
+from rlhfc.spec.variables import WITHIN_STAGES, Scope, read_scope
 
 __all__ = ["PipelineSpec", "StageSpec", "load_pipeline"]
 
@@ -48,18 +50,35 @@ def load_pipeline(
     faults: list[Diagnostic] = []
     composed = compose(path, overlays, read, faults)
     root = override(composed.root, overrides, faults)
+    scope = read_scope(root, (), {path, *overlays, OPTION})
+    root = _with_names(root, scope)
     top = _top_level(root, faults)
-    drafts = _drafts(root, _kinds(root, path, faults), faults)
+    drafts = _drafts(root, scope, _kinds(root, path, faults), faults)
     graph = connect(drafts)
     faults.extend(port_faults(drafts))
     faults.extend(cycle_faults(drafts, graph))
     faults.extend(engine_faults(drafts))
+    faults = [*scope.faults, *(fault for fault in faults if fault.mark not in scope.broken)]
     if faults or top is None:
         raise UserError(sorted(dict.fromkeys(faults), key=partial(_position, path)))
     ordered = in_order(graph)
     stages = {name: stage for name in ordered if (stage := _stage(drafts[name])) is not None}
     name = top.name or path.stem
     return PipelineSpec(name, path.absolute(), stages, graph, top.description, composed.files)
+
+
+def _with_names(root: Node, scope: Scope) -> Node:
+    """The spec with names replaced, but inside of stages, where they may differ between variants."""
+    flat = scope.under()
+    entries = {
+        name: scope.opened(node) if name in (*WITHIN_STAGES, "vars") else fill(node, flat)
+        for name, node in (root.mapping or {}).items()
+    }
+    stages = entries.get("stages")
+    if stages is not None and stages.mapping is not None:
+        opened = {name: scope.opened(stage) for name, stage in stages.mapping.items()}
+        entries["stages"] = replace(stages, data=opened)
+    return replace(root, data=entries) if root.mapping is not None else root
 
 
 def _top_level(root: Node, faults: list[Diagnostic]) -> SpecFile | None:
@@ -94,21 +113,31 @@ def _kinds(root: Node, spec: Path, faults: list[Diagnostic]) -> Mapping[str, Loa
     return kinds
 
 
-def _drafts(root: Node, kinds: Mapping[str, LoadedKind], faults: list[Diagnostic]) -> dict[str, Draft]:
+def _drafts(
+    root: Node, scope: Scope, kinds: Mapping[str, LoadedKind], faults: list[Diagnostic]
+) -> dict[str, Draft]:
     listed = root.child("stages")
     stages = {
         name: node
         for name, node in ((listed.mapping or {}) if listed else {}).items()
         if node.mapping is not None
     }
-    loaded = {name: _kind_of(name, node, kinds, faults) for name, node in stages.items()}
+    values = scope.under()
+    loaded = {name: _kind_of(name, node, values, kinds, faults) for name, node in stages.items()}
     defaults = _defaults(root, loaded.values(), faults)
     ports = {name: tuple(kind.kind.outputs) for name, kind in loaded.items() if kind is not None}
-    return {name: _draft(name, node, loaded[name], defaults, ports, faults) for name, node in stages.items()}
+    return {
+        name: _draft(name, node, loaded[name], defaults, values, ports, faults)
+        for name, node in stages.items()
+    }
 
 
 def _kind_of(
-    name: str, node: Node, kinds: Mapping[str, LoadedKind], faults: list[Diagnostic]
+    name: str,
+    node: Node,
+    values: Mapping[str, Node],
+    kinds: Mapping[str, LoadedKind],
+    faults: list[Diagnostic],
 ) -> LoadedKind | None:
     """Kind of a stage, or None after saying why there is none."""
     if not re.match(STAGE_NAME, name):
@@ -120,6 +149,7 @@ def _kind_of(
             Diagnostic(f"{name}: missing field `kind`", node.place(), f"kinds: {listing(list(kinds))}")
         )
         return None
+    named = fill(named, values)
     if named.data is None:
         message = f"{name}.kind: expected the name of a kind, got {shown(named)}"
         faults.append(Diagnostic(message, named.place(), f"kinds: {listing(list(kinds))}"))
@@ -156,6 +186,7 @@ def _draft(
     node: Node,
     loaded: LoadedKind | None,
     defaults: Mapping[str, Node],
+    values_of: Mapping[str, Node],
     ports: dict[str, tuple[str, ...]],
     faults: list[Diagnostic],
 ) -> Draft:
@@ -166,7 +197,7 @@ def _draft(
     filled = {
         field: value for field, value in defaults.items() if field in model.model_fields and field not in own
     }
-    whole = replace(node, data={**filled, **own})
+    whole = fill(replace(node, data={**filled, **own}), values_of)
     values = whole.plain()
     defaulted = frozenset(filled)
     try:

@@ -31,6 +31,7 @@ class SpecFile(SpecModel):
     kinds: list[str] = Field(
         default_factory=list, description="folders, relative to this file, whose sub-folders are stage kinds"
     )
+    vars: dict[str, Any] = Field(default_factory=dict, description="values by name, for `${name}`")
     defaults: dict[str, Any] = Field(
         default_factory=dict,
         description="values for every stage whose kind has such a field and that does not set it",

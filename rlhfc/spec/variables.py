@@ -1,0 +1,252 @@
+"""``vars:`` of a spec: what each stands for, and everything that is wrong with the use of ``${…}``."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import networkx
+
+from rlhfc.errors import Diagnostic, Mark, did_you_mean
+from rlhfc.spec.nodes import Node
+from rlhfc.spec.parse import ALIAS_LIMIT, DEPTH_LIMIT
+from rlhfc.spec.references import (
+    ENVIRONMENT,
+    MATRIX,
+    NAME,
+    Piece,
+    alone,
+    fill,
+    pieces,
+    place_of,
+    texts,
+)
+
+TEXT_LIMIT = 100_000
+"""Characters that a text may grow to."""
+WITHIN_STAGES = ("stages", "defaults")
+_LITERAL = "a literal `${` is written `$${`"
+_FORMS = f"write `${{name}}`, `${{{MATRIX}axis}}` or `${{{ENVIRONMENT}NAME}}`; {_LITERAL}"
+
+
+@dataclass(frozen=True)
+class _Extent:
+    """What a value comes to when everything in it is filled."""
+
+    size: int = 1
+    depth: int = 0
+    length: int = 0
+    axes: frozenset[str] = frozenset()
+    secret: bool = False
+    collection: bool = False
+
+
+@dataclass
+class Scope:
+    """What the names in a spec stand for.
+
+    Attributes:
+        variables: as written, each after those that it uses; without those that are wrong.
+        axes: names that ``${matrix.…}`` may have.
+        faults: what is wrong with the use of names.
+        broken: places of the values whose references are wrong; nothing else can be said of them.
+    """
+
+    variables: dict[str, Node] = field(default_factory=dict)
+    axes: Collection[str] = ()
+    faults: list[Diagnostic] = field(default_factory=list)
+    broken: set[Mark] = field(default_factory=set)
+    _extents: dict[str, _Extent] = field(default_factory=dict)
+
+    def under(self, assignment: Mapping[str, Node] | None = None) -> Mapping[str, Node]:
+        """Values of all names, for a choice of one value for each axis."""
+        values = {f"{MATRIX}{axis}": node for axis, node in (assignment or {}).items()}
+        for name, node in self.variables.items():
+            values[name] = fill(node, values)
+        return values
+
+    def opened(self, node: Node) -> Node:
+        """A value that is a variable and nothing else, one level deep: what it stands for, unfilled."""
+        while (whole := alone(node)) is not None and whole.text in self.variables:
+            node = Node(**{**vars(self.variables[whole.text]), "key": node.key})
+        return node
+
+    def axes_of(self, node: Node) -> frozenset[str]:
+        """Axes that a value depends on, by itself or through variables."""
+        return self.extent(node).axes
+
+    def extent(self, node: Node) -> _Extent:
+        """What a value comes to."""
+        below = list(node.mapping.values()) if node.mapping is not None else node.items
+        if below is None:
+            return self._of_text(node) if isinstance(node.data, str) and "${" in node.data else _Extent()
+        found = [self.extent(each) for each in below]
+        return _Extent(
+            size=1 + sum(each.size for each in found),
+            depth=1 + max((each.depth for each in found), default=0),
+            length=max((each.length for each in found), default=0),
+            axes=frozenset().union(*(each.axes for each in found)),
+            secret=any(each.secret for each in found),
+            collection=True,
+        )
+
+    def _of_text(self, node: Node) -> _Extent:
+        parts = list(pieces(str(node.data)))
+        known = {
+            part.text: self._extents.get(part.text, _Extent()) for part in parts if part.form == "variable"
+        }
+        axes = {part.text for part in parts if part.form == "axis"}
+        whole = alone(node)
+        return _Extent(
+            size=known[whole.text].size if whole and whole.text in known else 1,
+            depth=known[whole.text].depth if whole and whole.text in known else 0,
+            length=sum(self._length(part) for part in parts),
+            axes=frozenset(axes).union(*(each.axes for each in known.values())),
+            secret=any(part.form == "environment" for part in parts) or any(e.secret for e in known.values()),
+            collection=whole is not None and whole.text in known and known[whole.text].collection,
+        )
+
+    def _length(self, part: Piece) -> int:
+        if part.form != "variable" or part.text not in self.variables:
+            return len(part.text)
+        return max(self._extents[part.text].length, len(self.variables[part.text].text))
+
+
+def read_scope(root: Node, axes: Collection[str], own_files: Collection[Path]) -> Scope:
+    """Variables of a spec, and the mistakes in all its references.
+
+    Args:
+        root: the spec.
+        axes: of its matrix.
+        own_files: of these, as marks name them, every variable must be used; an included file may
+            offer more than the spec takes.
+    """
+    declared = root.child("vars")
+    every = (declared.mapping or {}) if declared is not None else {}
+    given = {name: node for name, node in every.items() if NAME.fullmatch(name)}
+    scope = Scope(axes=axes)
+    for name in (name for name in every if name not in given):
+        message, rule = (
+            f"`{name}` cannot be the name of a variable",
+            "a letter or `_`, then letters, digits, `_` and `-`",
+        )
+        scope.faults.append(Diagnostic(message, _key(every[name]), rule))
+    _define(scope, given)
+    used: set[str] = set()
+    for name, node in (root.mapping or {}).items():
+        inside = name in WITHIN_STAGES
+        for text in texts(node):
+            found = [part.text for part in pieces(str(text.data)) if part.form == "variable"]
+            if name != "vars":
+                used.update(found)
+            scope.faults.extend(_faults(scope, text, given, axes_here=inside or name == "vars"))
+    _check_total(scope, root)
+    reached = _reached(used, given)
+    for name in (name for name in given if name not in reached):
+        if _key(given[name]).file in own_files and given[name].mark not in scope.broken:
+            hint = did_you_mean(name, reached, "", limit=0)
+            scope.faults.append(Diagnostic(f"variable `{name}` is never used", _key(given[name]), hint))
+    return scope
+
+
+def _define(scope: Scope, given: Mapping[str, Node]) -> None:
+    """Put the variables in order; those in a circle, or that grow beyond all bounds, are faults."""
+    graph: networkx.DiGraph[str] = networkx.DiGraph()
+    graph.add_nodes_from(given)
+    graph.add_edges_from(
+        (used, name) for name, node in given.items() for used in _uses(node) if used in given
+    )
+    for knot in list(networkx.strongly_connected_components(graph)):
+        first = next(name for name in given if name in knot)
+        if len(knot) > 1 or graph.has_edge(first, first):
+            names = " → ".join([*(name for name in given if name in knot), first])
+            scope.faults.append(Diagnostic(f"variables use each other: {names}", _key(given[first])))
+            scope.broken.update(given[name].mark for name in knot)
+            graph.remove_nodes_from(list(knot))
+    for name in networkx.topological_sort(graph):
+        extent = scope.extent(given[name])
+        fault = _too_large(extent)
+        if fault is not None:
+            scope.faults.append(Diagnostic(f"`{name}` {fault}", _key(given[name])))
+            extent = _Extent()
+        else:
+            scope.variables[name] = given[name]
+        scope._extents[name] = extent
+
+
+def _too_large(extent: _Extent) -> str | None:
+    if extent.size > ALIAS_LIMIT:
+        return f"expands to more than {ALIAS_LIMIT:,} values"
+    if extent.depth > DEPTH_LIMIT:
+        return f"has more than {DEPTH_LIMIT} levels of nesting"
+    if extent.length > TEXT_LIMIT:
+        return f"grows to more than {TEXT_LIMIT:,} characters"
+    return None
+
+
+def _check_total(scope: Scope, root: Node) -> None:
+    """All uses together are limited as a single variable is."""
+    for name in WITHIN_STAGES:
+        node = root.child(name)
+        extent = scope.extent(node) if node is not None else _Extent()
+        grown = extent.size - (node.size if node is not None else 0)
+        fault = _too_large(_Extent(grown, extent.depth, extent.length))
+        if fault is not None and node is not None:
+            scope.faults.append(Diagnostic(f"{name}: with its variables filled in it {fault}", _key(node)))
+            scope.variables.clear()
+
+
+def _faults(scope: Scope, node: Node, given: Mapping[str, Node], *, axes_here: bool) -> Iterator[Diagnostic]:
+    """What is wrong with the references in one text."""
+    parts = list(pieces(str(node.data)))
+    for index, part in enumerate(parts):
+        after = parts[index + 1].written if index + 1 < len(parts) else ""
+        found = _fault(scope, part, given, axes_here=axes_here, whole=len(parts) == 1, after=after)
+        if found is not None or (part.form == "variable" and part.text not in scope.variables):
+            scope.broken.add(node.mark)
+        if found is not None:
+            yield Diagnostic(found[0], place_of(node, part.written), found[1])
+
+
+def _fault(
+    scope: Scope, part: Piece, given: Mapping[str, Node], *, axes_here: bool, whole: bool, after: str
+) -> tuple[str, str | None] | None:
+    """Message and hint for one piece."""
+    extent = scope._extents.get(part.text, _Extent()) if part.form == "variable" else _Extent()
+    if part.form == "malformed":
+        return f"`{part.written}` refers to nothing", _FORMS
+    if part.form == "plain" and part.written == "$${" and after.startswith(ENVIRONMENT):
+        return f"the text `${{{ENVIRONMENT}` always refers to an environment variable", None
+    if part.form == "variable" and part.text not in given:
+        hint = did_you_mean(part.text, given, "variables") or f"declare it under `vars:`; {_LITERAL}"
+        return f"there is no variable `{part.text}`", hint
+    if part.form == "axis" and part.text not in scope.axes:
+        hint = did_you_mean(part.text, scope.axes, "axes") or "declare it under `matrix:`"
+        return f"there is no axis `{part.text}`", hint
+    if not axes_here and (part.form == "axis" or extent.axes):
+        return f"`{part.written}` differs between the variants of a stage", "use it in fields of stages"
+    if not axes_here and (part.form == "environment" or extent.secret):
+        return f"`{part.written}` is known to launched stages only", "use `vars` or `--set`"
+    if extent.collection and not whole:
+        return f"`{part.written}` is a mapping or list, which cannot stand inside a text", None
+    return None
+
+
+def _reached(used: Iterable[str], given: Mapping[str, Node]) -> set[str]:
+    """Variables that are used, by themselves or through others."""
+    reached, waiting = set[str](), list(used)
+    while waiting:
+        name = waiting.pop()
+        if name in given and name not in reached:
+            reached.add(name)
+            waiting.extend(_uses(given[name]))
+    return reached
+
+
+def _uses(node: Node) -> set[str]:
+    return {part.text for text in texts(node) for part in pieces(str(text.data)) if part.form == "variable"}
+
+
+def _key(node: Node) -> Mark:
+    return node.key or node.mark
