@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 Impact = Literal["semantic", "numeric", "runtime", "label"]
-REFERENCE = re.compile(r"^[A-Za-z][A-Za-z0-9_-]*\.[a-z][a-z0-9_]*$")
+REFERENCE = re.compile(r"^[A-Za-z][A-Za-z0-9_-]*(@[A-Za-z0-9._+=,-]+)?\.[a-z][a-z0-9_]*$")
 
 
 def _impact(impact: Impact, default: Any, options: dict[str, Any]) -> Any:

@@ -21,11 +21,11 @@ def plan_afresh(arguments: argparse.Namespace) -> tuple[PlanDocument, dict[str, 
         UserError: the spec, an option, a source or the store is wrong.
     """
     prepared = prepare(arguments)
-    check_stages("--force", arguments.force, prepared.pipeline)
-    check_stages("--show", arguments.show or [], prepared.pipeline)
+    forced = check_stages("--force", arguments.force, prepared.pipeline)
+    shown = check_stages("--show", arguments.show or [], prepared.pipeline)
     warnings: list[str] = []
     store = Store.open(prepared.store, warnings.append)
-    plan = make_plan(prepared.pipeline, store, prepared.world.libraries, arguments.force)
+    plan = make_plan(prepared.pipeline, store, prepared.world.libraries, forced)
     document = plan_document(plan, str(prepared.store), prepared.world.gpus, warnings)
-    named = [] if arguments.show is None else arguments.show or list(plan.stages)
+    named = [] if arguments.show is None else shown or list(plan.stages)
     return document, {name: rendered(plan.pipeline.actions[name], plan.stages[name].key) for name in named}

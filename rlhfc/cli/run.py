@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rlhfc.cli.main import colourful
@@ -21,6 +21,7 @@ from rlhfc.run.outcome import RunOutcome
 from rlhfc.run.pin import pin_sources
 from rlhfc.run.run import check, run_pipeline, this_machine_slots
 from rlhfc.run.summary import closing_lines, run_document, table_lines
+from rlhfc.run.sweep import Sweep, sweep_documents, sweep_lines, sweeps
 from rlhfc.store.store import Store
 
 
@@ -43,14 +44,14 @@ def run(arguments: argparse.Namespace) -> int:
         UserError: the spec, an option, a source, the store or this machine does not fit.
     """
     prepared = prepare(arguments)
-    check_stages("--force", arguments.force, prepared.pipeline)
+    forced = check_stages("--force", arguments.force, prepared.pipeline)
     pipeline, world = pin_sources(prepared.pipeline), prepared.world
     machine = this_machine_slots(world.gpus, read_environment().visible_gpus)
-    plan = check(pipeline, Store.open(prepared.store), world, machine, arguments.force)
+    plan = check(pipeline, Store.open(prepared.store), world, machine, forced)
     store = Store.create(prepared.store)  # nothing has been written before
-    outcome = run_pipeline(plan, store, world, machine, _display(arguments), arguments.force)
+    outcome = run_pipeline(plan, store, world, machine, _display(arguments), forced)
     report = _report(pipeline, store, world)
-    _tell(arguments, outcome, report)
+    _tell(arguments, outcome, sweeps(pipeline), report)
     return outcome.exit_status
 
 
@@ -73,7 +74,7 @@ def _display(arguments: argparse.Namespace) -> Callable[[Board], Display]:
     return lambda board: PlainDisplay(board, sys.stderr, streams)
 
 
-def _tell(arguments: argparse.Namespace, outcome: RunOutcome, report: Path) -> None:
+def _tell(arguments: argparse.Namespace, outcome: RunOutcome, found: Sequence[Sweep], report: Path) -> None:
     for line in closing_lines(outcome, arguments.spec):
         print(line, file=sys.stderr)
     if outcome.nothing_to_do and not arguments.quiet:
@@ -81,6 +82,7 @@ def _tell(arguments: argparse.Namespace, outcome: RunOutcome, report: Path) -> N
         print(f"nothing to do: {count} of {count} stages cached", file=sys.stderr)
     sys.stderr.flush()
     if arguments.json:
-        print(json.dumps(run_document(outcome, report), indent=2, ensure_ascii=False))
+        document = {**run_document(outcome, report), "sweeps": sweep_documents(found, outcome)}
+        print(json.dumps(document, indent=2, ensure_ascii=False))
         return
-    print("\n".join([*table_lines(outcome), "", f"report: {report}"]))
+    print("\n".join([*table_lines(outcome), *sweep_lines(found, outcome), "", f"report: {report}"]))

@@ -8,14 +8,14 @@ from pathlib import Path
 
 from rlhfc.cli.options import add_pipeline_options
 from rlhfc.cli.prepare import prepare
-from rlhfc.cli.stages import check_stages
+from rlhfc.cli.stages import one_stage
 from rlhfc.errors import Diagnostic, UserError
 from rlhfc.plan.planner import Plan, StagePlan, make_plan
 from rlhfc.plan.quantities import duration, size
 from rlhfc.plan.words import sentences
 from rlhfc.run.attempt import Attempt, attempts
 from rlhfc.run.logs import clean
-from rlhfc.run.summary import figures
+from rlhfc.run.summary import figures, laid_out
 from rlhfc.store.store import Store
 
 PARTS = ("log", "metrics", "key")
@@ -48,8 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
             )
         print("\n".join(_overview(plan, store)))
         return 0
-    check_stages("show", [arguments.stage], prepared.pipeline)
-    planned = plan.stages[arguments.stage]
+    planned = plan.stages[one_stage("show", arguments.stage, prepared.pipeline)]
     key = planned.key or store.last_key(plan.pipeline.name, planned.stage)
     if asked is None:
         print("\n".join(_details(planned, key, store)))
@@ -69,10 +68,7 @@ def _overview(plan: Plan, store: Store) -> list[str]:
         newest = _newest(planned, planned.key or store.last_key(plan.pipeline.name, planned.stage), store)
         shown = figures(planned.result.summary, 2) if planned.result else ""
         rows.append((planned.stage, planned.kind, str(planned.verdict), _attempt_words(newest), shown))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    ]
+    return laid_out(rows)
 
 
 def _details(planned: StagePlan, key: str | None, store: Store) -> list[str]:

@@ -10,6 +10,14 @@ from typing import Literal
 from rlhfc.kind import Kind, StageParams
 from rlhfc.spec.inputs import type_of_input
 
+VARIANT = "@"
+"""Stands between a stage's name and the values of its axes."""
+
+
+def stage_of(name: str) -> str:
+    """The stage that a name belongs to: ``ppo`` for ``ppo@kl=0.02``."""
+    return name.partition(VARIANT)[0]
+
 
 @dataclass(frozen=True)
 class LoadedKind:
@@ -78,6 +86,7 @@ class Action:
         code: file to digest of what the stage runs (see ``rlhfc.compile.code``).
         line: where the stage starts in ``file``.
         file: of the spec that the stage is written in, absolute.
+        variant: values of its axes; empty for a stage that the matrix does not multiply.
     """
 
     pipeline: str
@@ -91,6 +100,7 @@ class Action:
     code: Mapping[str, str] = field(default_factory=dict)
     line: int = 1
     file: Path = Path()
+    variant: Mapping[str, str | int | float | bool | None] = field(default_factory=dict)
 
     def repository_type(self, address: str) -> Literal["model", "dataset"]:
         """What a hub source at this address is, by the type that the kind declares for it."""
@@ -109,6 +119,12 @@ class Pipeline:
     name: str
     spec: Path
     actions: Mapping[str, Action]
+
+    def named(self, name: str) -> tuple[str, ...]:
+        """What a name means: the stage itself, or all its variants; nothing when there is none."""
+        if name in self.actions:
+            return (name,)
+        return tuple(stage for stage in self.actions if stage_of(stage) == name)
 
     def upstream(self, stage: str) -> tuple[str, ...]:
         """Names of the stages that ``stage`` reads from, each once."""

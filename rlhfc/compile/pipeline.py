@@ -38,7 +38,8 @@ def compile_pipeline(spec: PipelineSpec, world: World) -> Pipeline:
     for stage in spec.stages.values():
         actions[stage.name] = compiler.action(stage, actions)
     if compiler.diagnostics:
-        raise UserError(sorted(compiler.diagnostics, key=_position))
+        # Variants of a stage share their mistakes.
+        raise UserError(sorted(dict.fromkeys(compiler.diagnostics), key=_position))
     return Pipeline(spec.name, spec.path, actions)
 
 
@@ -87,6 +88,7 @@ class _Compiler:
             settings=settings,
             code=self._code_of(stage),
             file=stage.mark.file.absolute(),
+            variant=stage.variant,
             line=stage.mark.line,
         )
         self.diagnostics.extend(missing_columns(stage, action))
@@ -101,7 +103,7 @@ class _Compiler:
                 binding = self._bind(given, type_of_input(address, stage.loaded.kind.inputs) or "", folder)
             except UserError as error:
                 origin = "path" if given.path is not None else "hub"
-                self._keep(error, stage.locate((*path, origin)), f"{stage.name}.{address}: ")
+                self._keep(error, stage.locate((*path, origin)), f"{stage.called}.{address}: ")
             else:
                 yield address, binding
 
@@ -110,7 +112,7 @@ class _Compiler:
             return resolve_source(given, accepted, folder, self.world)
         if given.file is not None:
             raise UserError(Diagnostic("`file` goes with `path:` or `hub:`, not with a reference"))
-        stage, _, port = given.ref.partition(".")
+        stage, _, port = given.ref.rpartition(".")
         return UpstreamOutput(stage, port)
 
     def _batch(self, stage: StageSpec) -> Batch | None:
@@ -120,7 +122,7 @@ class _Compiler:
             # The numbers that clash may be defaults: point at one that is written out.
             written = (stage.locate((name,)) for name in (error.field, "ranks"))
             mark = next((mark for mark in written if mark != stage.mark), stage.mark)
-            self._keep(error, mark, f"{stage.name}: ")
+            self._keep(error, mark, f"{stage.called}: ")
             return None
 
     def _code_of(self, stage: StageSpec) -> Mapping[str, str]:
@@ -149,7 +151,7 @@ def _unfit_leaves(stage: StageSpec) -> Iterator[Diagnostic]:
         except (ValueError, TypeError):
             exact = False
         if not exact:
-            message = f"{stage.name}.{leaf.address}: {leaf.value!r} cannot be written down exactly"
+            message = f"{stage.called}.{leaf.address}: {leaf.value!r} cannot be written down exactly"
             yield Diagnostic(message, stage.locate(leaf.path), "use finite numbers")
 
 
@@ -164,10 +166,11 @@ def _engine_faults(
         engine = engine_params(stage.params, {}, dotted)
         for entry, found in refused_entries(engine.deepspeed):
             at = stage.locate((*path, "deepspeed", *entry.split(".")))
-            yield replace(found, message=f"{stage.name}: {found.message}", mark=at)
+            yield replace(found, message=f"{stage.called}: {found.message}", mark=at)
         if engine.dtype == "fp16" and device == "cpu" and stage.params.device == "auto":
             message = (
-                f"{stage.name}: `fp16` does not train on the CPU, which is what `device: auto` comes to here"
+                f"{stage.called}: `fp16` does not train on the CPU, "
+                "which is what `device: auto` comes to here"
             )
             hint = "set `device: gpu` to plan for another machine, or `dtype` to `bf16` or `fp32`"
             yield Diagnostic(message, stage.locate((*path, "dtype")), hint)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from rlhfc.compile.action import ResolvedSource
+from rlhfc.compile.action import Action, ResolvedSource
 from rlhfc.compile.reasons import Reason, ReasonCode
 from rlhfc.errors import listing
 from rlhfc.plan.document import FORMAT_VERSION, PlanDocument, ReasonDocument, StageDocument
@@ -31,15 +31,17 @@ def plan_document(plan: Plan, store: str, gpus: int, warnings: Sequence[str] = (
         "summary": {str(verdict): plan.count(verdict) for verdict in Verdict},
         "hints": list(_hints(plan)),
         "warnings": list(warnings),
-        "stages": [_stage(stage) for stage in plan.stages.values()],
+        "stages": [_stage(stage, plan.pipeline.actions[name]) for name, stage in plan.stages.items()],
     }
 
 
-def _stage(stage: StagePlan) -> StageDocument:
+def _stage(stage: StagePlan, action: Action) -> StageDocument:
     result, checkpoint = stage.result, stage.checkpoint
     return {
         "stage": stage.stage,
         "kind": stage.kind,
+        "variant": dict(action.variant),
+        "file": str(action.file),
         "line": stage.line,
         "verdict": stage.verdict.value,
         "key": stage.key,

@@ -47,10 +47,16 @@ class ResultDocument(TypedDict):
 
 
 class StageDocument(TypedDict):
-    """The verdict on one stage; ``line`` is where it starts in the spec, ``key`` null while undecided."""
+    """The verdict on one stage.
+
+    ``file`` and ``line`` are where it starts, ``variant`` is the values of its axes (empty for a stage that
+    the matrix does not multiply), ``key`` is null while undecided.
+    """
 
     stage: str
     kind: str
+    variant: dict[str, str | int | float | bool | None]
+    file: str
     line: int
     verdict: Literal["cached", "resume", "run", "undecided"]
     key: str | None

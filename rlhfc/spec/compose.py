@@ -33,10 +33,12 @@ class Composed:
     Attributes:
         root: without its ``include``.
         files: all that were read, absolute, each once, the spec first.
+        parts: what was in each of them.
     """
 
     root: Node
     files: tuple[Path, ...]
+    parts: tuple[Node, ...]
 
 
 def compose(spec: Path, overlays: Sequence[Path], read: Reader, faults: list[Diagnostic]) -> Composed:
@@ -61,7 +63,7 @@ def compose(spec: Path, overlays: Sequence[Path], read: Reader, faults: list[Dia
             root = composer.lay(root, composer.partial(above))
     if composer.fatal or root is None:
         raise UserError([*composer.fatal, *faults])
-    return Composed(root, tuple(composer.files))
+    return Composed(root, tuple(composer.files), tuple(composer.files.values()))
 
 
 class _Composer:
@@ -71,7 +73,7 @@ class _Composer:
         self.read = read
         self.faults = faults
         self.fatal: list[Diagnostic] = []
-        self.files: dict[Path, None] = {}
+        self.files: dict[Path, Node] = {}
         self._composed: dict[Path, Node | None] = {}
 
     def attempt(self, path: Path, within: tuple[Path, ...], at: Mark | None) -> Node | None:
@@ -90,8 +92,7 @@ class _Composer:
         """
         place = path.resolve()
         if place not in self._composed:
-            self.files.setdefault(path.absolute())
-            root = parse_file(path, self.read)
+            root = self.files[path.absolute()] = parse_file(path, self.read)
             self._composed[place] = self._over_included(root, path, (*within, path))
         return self._composed[place]
 

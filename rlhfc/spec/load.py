@@ -12,20 +12,22 @@ from typing import Any
 
 from pydantic import ValidationError, create_model
 
-from rlhfc.compile.action import LoadedKind
+from rlhfc.compile.action import LoadedKind, stage_of
 from rlhfc.compile.kinds import load_kinds
 from rlhfc.errors import Diagnostic, Mark, UserError, did_you_mean, listing
 from rlhfc.kind import SpecModel, StageParams
 from rlhfc.spec.compose import Reader, compose
 from rlhfc.spec.engines import engine_faults
 from rlhfc.spec.inputs import walk_inputs
+from rlhfc.spec.matrix import axis_names, read_matrix
 from rlhfc.spec.messages import Subject, explain, shown
 from rlhfc.spec.model import STAGE_NAME, Draft, PipelineSpec, SpecFile, StageSpec
 from rlhfc.spec.nodes import Node
 from rlhfc.spec.overrides import OPTION, folder_of, override
 from rlhfc.spec.ports import connect, cycle_faults, in_order, port_faults
-from rlhfc.spec.references import fill
-from rlhfc.spec.variables import WITHIN_STAGES, Scope, read_scope
+from rlhfc.spec.references import fill, names_in
+from rlhfc.spec.variables import WITHIN_STAGES, Scope, read_scope, unused_names
+from rlhfc.spec.variants import RawStage, Variant, expand
 
 __all__ = ["PipelineSpec", "StageSpec", "load_pipeline"]
 
@@ -50,10 +52,14 @@ def load_pipeline(
     faults: list[Diagnostic] = []
     composed = compose(path, overlays, read, faults)
     root = override(composed.root, overrides, faults)
-    scope = read_scope(root, (), {path, *overlays, OPTION})
+    faults.extend(unused_names(root, names_in([*composed.parts, root]), {path, *overlays, OPTION}))
+    scope = read_scope(root, axis_names(root))
     root = _with_names(root, scope)
     top = _top_level(root, faults)
-    drafts = _drafts(root, scope, _kinds(root, path, faults), faults)
+    raw = _raw_stages(root, scope, _kinds(root, path, faults), faults)
+    matrix = read_matrix(root.child("matrix"), faults)
+    scope.withdraw(matrix.axes, [stage.node for stage in raw.values()])
+    drafts = _drafts(expand(raw, matrix, scope, faults), faults)
     graph = connect(drafts)
     faults.extend(port_faults(drafts))
     faults.extend(cycle_faults(drafts, graph))
@@ -113,9 +119,10 @@ def _kinds(root: Node, spec: Path, faults: list[Diagnostic]) -> Mapping[str, Loa
     return kinds
 
 
-def _drafts(
+def _raw_stages(
     root: Node, scope: Scope, kinds: Mapping[str, LoadedKind], faults: list[Diagnostic]
-) -> dict[str, Draft]:
+) -> dict[str, RawStage]:
+    """Stages with their defaults, before the matrix."""
     listed = root.child("stages")
     stages = {
         name: node
@@ -125,11 +132,23 @@ def _drafts(
     values = scope.under()
     loaded = {name: _kind_of(name, node, values, kinds, faults) for name, node in stages.items()}
     defaults = _defaults(root, loaded.values(), faults)
-    ports = {name: tuple(kind.kind.outputs) for name, kind in loaded.items() if kind is not None}
-    return {
-        name: _draft(name, node, loaded[name], defaults, values, ports, faults)
-        for name, node in stages.items()
+    return {name: _raw_stage(node, loaded[name], defaults) for name, node in stages.items()}
+
+
+def _raw_stage(node: Node, loaded: LoadedKind | None, defaults: Mapping[str, Node]) -> RawStage:
+    own = {field: value for field, value in (node.mapping or {}).items() if field != "kind"}
+    fields = loaded.kind.params.model_fields if loaded is not None else {}
+    filled = {field: value for field, value in defaults.items() if field in fields and field not in own}
+    return RawStage(replace(node, data={**filled, **own}), loaded, frozenset(filled))
+
+
+def _drafts(variants: Mapping[str, Variant], faults: list[Diagnostic]) -> dict[str, Draft]:
+    ports = {
+        stage_of(name): tuple(variant.raw.loaded.kind.outputs)
+        for name, variant in variants.items()
+        if variant.raw.loaded is not None
     }
+    return {name: _draft(name, variant, ports, faults) for name, variant in variants.items()}
 
 
 def _kind_of(
@@ -182,31 +201,21 @@ def _defaults(
 
 
 def _draft(
-    name: str,
-    node: Node,
-    loaded: LoadedKind | None,
-    defaults: Mapping[str, Node],
-    values_of: Mapping[str, Node],
-    ports: dict[str, tuple[str, ...]],
-    faults: list[Diagnostic],
+    name: str, variant: Variant, ports: Mapping[str, tuple[str, ...]], faults: list[Diagnostic]
 ) -> Draft:
-    own = {field: value for field, value in (node.mapping or {}).items() if field != "kind"}
-    if loaded is None:
-        return Draft(name, replace(node, data=own), None, None, {})
-    model = loaded.kind.params
-    filled = {
-        field: value for field, value in defaults.items() if field in model.model_fields and field not in own
-    }
-    whole = fill(replace(node, data={**filled, **own}), values_of)
-    values = whole.plain()
-    defaulted = frozenset(filled)
+    raw, node = variant.raw, variant.node
+    if raw.loaded is None:
+        return Draft(name, node, None, None, {})
+    model = raw.loaded.kind.params
+    values = node.plain()
     try:
         params, complete = model.model_validate(values), True
     except ValidationError as error:
-        subject = Subject(model, whole, name, f"kind `{loaded.kind.name}`", ports, defaulted)
-        faults.extend(explain(error, subject))
+        kind = f"kind `{raw.loaded.kind.name}`"
+        faults.extend(explain(error, Subject(model, node, stage_of(name), kind, ports, raw.defaulted)))
         params, complete = _right_fields(model, values), False
-    return Draft(name, whole, loaded, params, dict(walk_inputs(params)), complete, defaulted)
+    inputs = dict(walk_inputs(params))
+    return Draft(name, node, raw.loaded, params, inputs, complete, raw.defaulted, variant.values)
 
 
 def _right_fields(model: type[StageParams], values: dict[str, Any]) -> StageParams:
@@ -230,7 +239,7 @@ def _right_fields(model: type[StageParams], values: dict[str, Any]) -> StagePara
 def _stage(draft: Draft) -> StageSpec | None:
     if draft.loaded is None or draft.params is None or not draft.complete:
         return None
-    return StageSpec(draft.name, draft.loaded, draft.params, draft.locate(()), draft.node)
+    return StageSpec(draft.name, draft.loaded, draft.params, draft.locate(()), draft.node, draft.variant)
 
 
 def _position(spec: Path, fault: Diagnostic) -> tuple[bool, bool, str, int, int]:

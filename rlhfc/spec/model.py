@@ -10,10 +10,10 @@ from typing import Any, Literal
 import networkx
 from pydantic import Field
 
-from rlhfc.compile.action import LoadedKind
+from rlhfc.compile.action import LoadedKind, stage_of
 from rlhfc.errors import Mark
 from rlhfc.kind import InputModel, SpecModel, StageParams
-from rlhfc.spec.nodes import Node
+from rlhfc.spec.nodes import Node, Scalar
 from rlhfc.spec.overrides import folder_of
 
 STAGE_NAME = r"^[A-Za-z][A-Za-z0-9_-]*$"
@@ -36,6 +36,10 @@ class SpecFile(SpecModel):
         default_factory=dict,
         description="values for every stage whose kind has such a field and that does not set it",
     )
+    matrix: dict[str, Any] = Field(
+        default_factory=dict,
+        description="axes, each a list of values for `${matrix.axis}`, and `exclude`: choices left out",
+    )
     stages: dict[str, dict[str, Any]] = Field(min_length=1, description="stages by name")
 
 
@@ -50,6 +54,7 @@ class Draft:
         inputs: of ``params``, by address.
         complete: whether ``params`` has every field.
         defaulted: fields whose value came from ``defaults``.
+        variant: values of its axes.
     """
 
     name: str
@@ -59,6 +64,7 @@ class Draft:
     inputs: Mapping[str, InputModel]
     complete: bool = False
     defaulted: frozenset[str] = frozenset()
+    variant: Mapping[str, Scalar] = field(default_factory=dict)
 
     def locate(self, path: tuple[str | int, ...]) -> Mark:
         """Place of the value at ``path``, else of the nearest parent that is written out."""
@@ -66,7 +72,7 @@ class Draft:
 
     def address(self, path: tuple[str | int, ...]) -> str:
         """How a message calls the value at ``path``."""
-        owner = "defaults" if path and path[0] in self.defaulted else self.name
+        owner = "defaults" if path and path[0] in self.defaulted else stage_of(self.name)
         return ".".join((owner, *map(str, path)))
 
 
@@ -77,6 +83,7 @@ class StageSpec:
     Attributes:
         mark: its name in the YAML.
         node: its fields as written, defaults and overrides filled in.
+        variant: values of its axes; empty for a stage that the matrix does not multiply.
     """
 
     name: str
@@ -84,6 +91,12 @@ class StageSpec:
     params: StageParams
     mark: Mark
     node: Node = field(repr=False, compare=False)
+    variant: Mapping[str, Scalar] = field(default_factory=dict)
+
+    @property
+    def called(self) -> str:
+        """How messages call it: as the spec does, one name for all variants."""
+        return stage_of(self.name)
 
     def locate(self, path: tuple[str | int, ...]) -> Mark:
         """Place of the leaf at ``path``, else of the nearest parent present in the YAML.

@@ -7,7 +7,7 @@ stage is launched, and nothing but the stage's process ever sees it.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -15,7 +15,10 @@ from rlhfc.errors import Mark
 from rlhfc.spec.nodes import Node
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+NAME_RULE = "a letter or `_`, then letters, digits, `_` and `-`"
 MATRIX, ENVIRONMENT = "matrix.", "env:"
+EXCLUDE = "exclude"
+"""The entry of a matrix that is no axis."""
 _PIECE = re.compile(r"\$\$\{|\$\{[^{}]*\}?")
 
 
@@ -77,6 +80,12 @@ def texts(node: Node) -> Iterator[Node]:
             yield from texts(below)
     elif isinstance(node.data, str) and "${" in node.data:
         yield node
+
+
+def names_in(nodes: Iterable[Node]) -> set[str]:
+    """Every variable and axis that is named anywhere below, axes as ``matrix.<axis>``."""
+    parts = (part for node in nodes for text in texts(node) for part in pieces(str(text.data)))
+    return {name_of(part) for part in parts if part.form in ("variable", "axis")}
 
 
 def place_of(node: Node, written: str) -> Mark:

@@ -8,16 +8,19 @@ from pathlib import Path
 
 import networkx
 
-from rlhfc.errors import Diagnostic, Mark, did_you_mean
+from rlhfc.errors import Diagnostic, Mark, did_you_mean, nearest
 from rlhfc.spec.nodes import Node
 from rlhfc.spec.parse import ALIAS_LIMIT, DEPTH_LIMIT
 from rlhfc.spec.references import (
     ENVIRONMENT,
+    EXCLUDE,
     MATRIX,
     NAME,
+    NAME_RULE,
     Piece,
     alone,
     fill,
+    names_in,
     pieces,
     place_of,
     texts,
@@ -72,6 +75,13 @@ class Scope:
             node = Node(**{**vars(self.variables[whole.text]), "key": node.key})
         return node
 
+    def withdraw(self, axes: Collection[str], nodes: Iterable[Node]) -> None:
+        """Take note that only these axes have values; uses of the others are no second mistake."""
+        lost = set(self.axes) - set(axes)
+        for text in (text for node in nodes for text in texts(node)):
+            if self.axes_of(text) & lost:
+                self.broken.add(text.mark)
+
     def axes_of(self, node: Node) -> frozenset[str]:
         """Axes that a value depends on, by itself or through variables."""
         return self.extent(node).axes
@@ -113,40 +123,26 @@ class Scope:
         return max(self._extents[part.text].length, len(self.variables[part.text].text))
 
 
-def read_scope(root: Node, axes: Collection[str], own_files: Collection[Path]) -> Scope:
+def read_scope(root: Node, axes: Collection[str]) -> Scope:
     """Variables of a spec, and the mistakes in all its references.
 
     Args:
         root: the spec.
         axes: of its matrix.
-        own_files: of these, as marks name them, every variable must be used; an included file may
-            offer more than the spec takes.
     """
     declared = root.child("vars")
     every = (declared.mapping or {}) if declared is not None else {}
     given = {name: node for name, node in every.items() if NAME.fullmatch(name)}
     scope = Scope(axes=axes)
     for name in (name for name in every if name not in given):
-        message, rule = (
-            f"`{name}` cannot be the name of a variable",
-            "a letter or `_`, then letters, digits, `_` and `-`",
-        )
-        scope.faults.append(Diagnostic(message, _key(every[name]), rule))
+        message = f"`{name}` cannot be the name of a variable"
+        scope.faults.append(Diagnostic(message, _key(every[name]), NAME_RULE))
     _define(scope, given)
-    used: set[str] = set()
     for name, node in (root.mapping or {}).items():
-        inside = name in WITHIN_STAGES
+        inside = name in (*WITHIN_STAGES, "vars")
         for text in texts(node):
-            found = [part.text for part in pieces(str(text.data)) if part.form == "variable"]
-            if name != "vars":
-                used.update(found)
-            scope.faults.extend(_faults(scope, text, given, axes_here=inside or name == "vars"))
+            scope.faults.extend(_faults(scope, text, given, axes_here=inside))
     _check_total(scope, root)
-    reached = _reached(used, given)
-    for name in (name for name in given if name not in reached):
-        if _key(given[name]).file in own_files and given[name].mark not in scope.broken:
-            hint = did_you_mean(name, reached, "", limit=0)
-            scope.faults.append(Diagnostic(f"variable `{name}` is never used", _key(given[name]), hint))
     return scope
 
 
@@ -155,7 +151,7 @@ def _define(scope: Scope, given: Mapping[str, Node]) -> None:
     graph: networkx.DiGraph[str] = networkx.DiGraph()
     graph.add_nodes_from(given)
     graph.add_edges_from(
-        (used, name) for name, node in given.items() for used in _uses(node) if used in given
+        (used, name) for name, node in given.items() for used in names_in([node]) if used in given
     )
     for knot in list(networkx.strongly_connected_components(graph)):
         first = next(name for name in given if name in knot)
@@ -233,19 +229,27 @@ def _fault(
     return None
 
 
-def _reached(used: Iterable[str], given: Mapping[str, Node]) -> set[str]:
-    """Variables that are used, by themselves or through others."""
-    reached, waiting = set[str](), list(used)
-    while waiting:
-        name = waiting.pop()
-        if name in given and name not in reached:
-            reached.add(name)
-            waiting.extend(_uses(given[name]))
-    return reached
+def unused_names(root: Node, used: Collection[str], own_files: Collection[Path]) -> Iterator[Diagnostic]:
+    """Variables and axes that nothing names.
 
-
-def _uses(node: Node) -> set[str]:
-    return {part.text for text in texts(node) for part in pieces(str(text.data)) if part.form == "variable"}
+    Args:
+        root: the spec.
+        used: names that occur in any file of the spec, also where another file or ``--set`` replaced
+            the value: who tries another value need not take the variable out.
+        own_files: as marks name them; an included file may offer more than the spec takes.
+    """
+    axes = {name.removeprefix(MATRIX) for name in used if name.startswith(MATRIX)}
+    variables = {name for name in used if not name.startswith(MATRIX)}
+    for owner, word, prefix, known in (("vars", "variable", "", variables), ("matrix", "axis", MATRIX, axes)):
+        declared = root.child(owner)
+        for name, node in ((declared.mapping or {}) if declared is not None else {}).items():
+            counts = NAME.fullmatch(name) and name != EXCLUDE and name not in known
+            if counts and _key(node).file in own_files:
+                close = nearest(name, known)
+                hint = (
+                    f"did you mean `{close}`?" if close else f"write `${{{prefix}{name}}}` where it is meant"
+                )
+                yield Diagnostic(f"{word} `{name}` is never used", _key(node), hint)
 
 
 def _key(node: Node) -> Mark:

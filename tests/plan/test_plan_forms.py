@@ -150,6 +150,8 @@ def test_the_same_facts_as_json(toy: Toy) -> None:
             {
                 "stage": "split",
                 "kind": "split",
+                "variant": {},
+                "file": "toy.yaml",
                 "line": 1,
                 "verdict": "cached",
                 "key": cached.key,
@@ -166,6 +168,8 @@ def test_the_same_facts_as_json(toy: Toy) -> None:
             {
                 "stage": "fit",
                 "kind": "fit",
+                "variant": {},
+                "file": "toy.yaml",
                 "line": 1,
                 "verdict": "run",
                 "key": run.key,
@@ -185,6 +189,8 @@ def test_the_same_facts_as_json(toy: Toy) -> None:
             {
                 "stage": "score",
                 "kind": "score",
+                "variant": {},
+                "file": "toy.yaml",
                 "line": 1,
                 "verdict": "undecided",
                 "key": undecided.key,

@@ -1,0 +1,91 @@
+"""A sweep at its end: one table of variants and figures for each stage that the matrix multiplies last."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rlhfc.compile.action import Action, Pipeline, stage_of
+from rlhfc.run.outcome import RunOutcome
+from rlhfc.run.summary import laid_out, number, telling_first
+
+COLUMNS = 5  # of figures
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The variants of one stage that no other variant reads from.
+
+    Attributes:
+        stage: as the spec calls it.
+        variants: by full name.
+    """
+
+    stage: str
+    variants: Mapping[str, Action]
+
+    @property
+    def axes(self) -> list[str]:
+        """Their axes, in the order of the matrix."""
+        return list(next(iter(self.variants.values())).variant)
+
+
+def sweeps(pipeline: Pipeline) -> list[Sweep]:
+    """Stages of a pipeline whose variants are to be compared, in the order of the pipeline."""
+    multiplied = {name: action for name, action in pipeline.actions.items() if action.variant}
+    read = {upstream for name in multiplied for upstream in pipeline.upstream(name)}
+    last: dict[str, dict[str, Action]] = {}
+    for name, action in multiplied.items():
+        if name not in read:
+            last.setdefault(stage_of(name), {})[name] = action
+    return [Sweep(stage, variants) for stage, variants in last.items()]
+
+
+def sweep_lines(found: Sequence[Sweep], outcome: RunOutcome) -> list[str]:
+    """A table for each sweep: a column for each axis, the state, the most telling figures."""
+    lines: list[str] = []
+    for sweep in found:
+        summaries = {name: _summary(outcome, name) or {} for name in sweep.variants}
+        names = dict.fromkeys(figure for summary in summaries.values() for figure in summary)
+        figures = telling_first(names)[:COLUMNS]
+        rows = [(*sweep.axes, "state", *figures)]
+        for name, action in sweep.variants.items():
+            values = (_written(value) for value in action.variant.values())
+            told = (
+                number(summaries[name][figure]) if figure in summaries[name] else "" for figure in figures
+            )
+            rows.append((*values, str(outcome.stages[name].state), *told))
+        lines += ["", f"{sweep.stage}: {len(sweep.variants)} variants", *laid_out(rows)]
+    return lines
+
+
+def sweep_documents(found: Sequence[Sweep], outcome: RunOutcome) -> list[dict[str, Any]]:
+    """The same as plain values, with all figures."""
+    return [
+        {
+            "stage": sweep.stage,
+            "axes": sweep.axes,
+            "variants": [
+                {
+                    "stage": name,
+                    "values": dict(action.variant),
+                    "state": str(outcome.stages[name].state),
+                    "summary": _summary(outcome, name),
+                }
+                for name, action in sweep.variants.items()
+            ],
+        }
+        for sweep in found
+    ]
+
+
+def _summary(outcome: RunOutcome, stage: str) -> dict[str, float | int | str] | None:
+    result = outcome.stages[stage].result
+    return dict(result.summary) if result is not None else None
+
+
+def _written(value: str | int | float | bool | None) -> str:
+    if isinstance(value, bool) or value is None:
+        return {True: "true", False: "false", None: "null"}[value]
+    return str(value)
