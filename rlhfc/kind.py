@@ -16,6 +16,10 @@ Impact = Literal["semantic", "numeric", "runtime", "label"]
 REFERENCE = re.compile(r"^[A-Za-z][A-Za-z0-9_-]*(@[A-Za-z0-9._+=,-]+)?\.[a-z][a-z0-9_]*$")
 
 
+SECRET = re.compile(r"\$\{env:([A-Za-z_][A-Za-z0-9_-]*)\}")
+"""An environment variable in a text, whose value nothing but the stage's process ever sees."""
+
+
 def _impact(impact: Impact, default: Any, options: dict[str, Any]) -> Any:
     return Field(default, json_schema_extra={"impact": impact}, **options)
 
@@ -87,6 +91,9 @@ class StageParams(SpecModel):
     threads: int = numeric(1, ge=1, description="CPU threads of each rank")
     seed: int = semantic(1234, ge=0, lt=2**32, description="seed of every random choice")
     log_every: int = runtime(10, ge=1, description="steps between two metric lines")
+    environment: dict[str, str] = runtime(
+        default_factory=dict, description="variables that its launch gets; secrets as `${env:NAME}`"
+    )
     description: str = label("", description="free text, shown in the report")
 
 

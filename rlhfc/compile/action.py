@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from rlhfc.errors import Mark
 from rlhfc.kind import Kind, StageParams
 from rlhfc.spec.inputs import type_of_input
 
@@ -87,6 +88,7 @@ class Action:
         line: where the stage starts in ``file``.
         file: of the spec that the stage is written in, absolute.
         variant: values of its axes; empty for a stage that the matrix does not multiply.
+        secrets: environment variables that its settings refer to, and where they do.
     """
 
     pipeline: str
@@ -101,6 +103,7 @@ class Action:
     line: int = 1
     file: Path = Path()
     variant: Mapping[str, str | int | float | bool | None] = field(default_factory=dict)
+    secrets: Mapping[str, Mark] = field(default_factory=dict)
 
     def repository_type(self, address: str) -> Literal["model", "dataset"]:
         """What a hub source at this address is, by the type that the kind declares for it."""

@@ -14,6 +14,7 @@ from rlhfc.compile.code import code_digests
 from rlhfc.compile.contents import Vocabularies, missing_columns
 from rlhfc.compile.deepspeed import engine_params, refused_entries
 from rlhfc.compile.impacts import full, leaves
+from rlhfc.compile.secrets import secrets_in
 from rlhfc.compile.sources import resolve_source
 from rlhfc.compile.world import World
 from rlhfc.errors import Diagnostic, Mark, UserError
@@ -89,6 +90,7 @@ class _Compiler:
             code=self._code_of(stage),
             file=stage.mark.file.absolute(),
             variant=stage.variant,
+            secrets=_secrets(stage, settings),
             line=stage.mark.line,
         )
         self.diagnostics.extend(missing_columns(stage, action))
@@ -140,6 +142,12 @@ class _Compiler:
             replace(found, message=prefix + found.message, mark=found.mark or mark)
             for found in error.diagnostics
         )
+
+
+def _secrets(stage: StageSpec, settings: Mapping[str, Action]) -> dict[str, Mark]:
+    """Its own and those in the settings that it is handed; the first place of each."""
+    own = {name: stage.locate(path) for path, name in reversed([*secrets_in(stage.params)])}
+    return {name: mark for source in settings.values() for name, mark in source.secrets.items()} | own
 
 
 def _unfit_leaves(stage: StageSpec) -> Iterator[Diagnostic]:

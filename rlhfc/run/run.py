@@ -100,7 +100,7 @@ def check(
         UserError: something is known to fail.
     """
     plan = make_plan(pipeline, store, world.libraries, forced)
-    preflight.check(plan, len(machine.devices), world.libraries)
+    preflight.check(plan, len(machine.devices), world.libraries, os.environ)
     return plan
 
 

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from rlhfc.compile.action import Action, Launch, WorkPaths
 from rlhfc.compile.digests import Digester
 from rlhfc.compile.render import launch_argv, launch_environment, resolved_config
+from rlhfc.compile.secrets import revealed
 from rlhfc.run.attempt import Attempt, Status, attempts_since_done, new_attempt, settle_leftovers
 from rlhfc.run.board import Board
 from rlhfc.run.inputs import DownloadError, Inputs, Outputs, changed_code, changed_input, materialise
@@ -198,7 +199,8 @@ class StageRun:
             attempt.write_status(replace(status, state="interrupted", ended=utc_now()))
             raise StoppedError
         resumed = shop.store.checkpoint(action.stage, self.key)
-        session = shop.launcher.start(argv, environment, attempt.folder)
+        secrets = {name: os.environ[name] for name in action.secrets}
+        session = shop.launcher.start(argv, revealed(environment, secrets), attempt.folder, secrets)
         shop.control.watch(session, paths.stop_file)
         status = replace(status, head=session.identity)
         attempt.write_status(status)

@@ -11,6 +11,7 @@ from rlhfc.run.outcome import Failure, RunOutcome, StageOutcome, State
 
 FORMAT_VERSION = "1.0"
 TELLING = ("win_rate", "eval_accuracy", "eval_perplexity", "score", "reward", "kl", "eval_loss")
+INTERVAL = ("_low", "_high")
 FIGURES = 3  # of a stage's summary in the table
 HEADER = ("stage", "state", "time", "figures")
 
@@ -68,7 +69,7 @@ def telling_first(names: Iterable[str]) -> list[str]:
 
 
 def _rank(name: str) -> int:
-    if name.endswith(("_low", "_high")):
+    if name.endswith(INTERVAL):
         return len(TELLING) + 1
     return next((place for place, start in enumerate(TELLING) if name.startswith(start)), len(TELLING))
 

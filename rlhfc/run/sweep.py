@@ -8,9 +8,9 @@ from typing import Any
 
 from rlhfc.compile.action import Action, Pipeline, stage_of
 from rlhfc.run.outcome import RunOutcome
-from rlhfc.run.summary import laid_out, number, telling_first
+from rlhfc.run.summary import INTERVAL, laid_out, number, telling_first
 
-COLUMNS = 5  # of figures
+COLUMNS = 4  # of figures; the ends of intervals are in the JSON form
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,8 @@ def sweep_lines(found: Sequence[Sweep], outcome: RunOutcome) -> list[str]:
     lines: list[str] = []
     for sweep in found:
         summaries = {name: _summary(outcome, name) or {} for name in sweep.variants}
-        names = dict.fromkeys(figure for summary in summaries.values() for figure in summary)
-        figures = telling_first(names)[:COLUMNS]
+        names = {name for summary in summaries.values() for name in summary}
+        figures = [name for name in telling_first(names) if not name.endswith(INTERVAL)][:COLUMNS]
         rows = [(*sweep.axes, "state", *figures)]
         for name, action in sweep.variants.items():
             values = (_written(value) for value in action.variant.values())

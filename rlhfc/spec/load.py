@@ -18,6 +18,7 @@ from rlhfc.errors import Diagnostic, Mark, UserError, did_you_mean, listing
 from rlhfc.kind import SpecModel, StageParams
 from rlhfc.spec.compose import Reader, compose
 from rlhfc.spec.engines import engine_faults
+from rlhfc.spec.environment import environment_faults, misplaced_secrets
 from rlhfc.spec.inputs import walk_inputs
 from rlhfc.spec.matrix import axis_names, read_matrix
 from rlhfc.spec.messages import Subject, explain, shown
@@ -64,7 +65,11 @@ def load_pipeline(
     faults.extend(port_faults(drafts))
     faults.extend(cycle_faults(drafts, graph))
     faults.extend(engine_faults(drafts))
-    faults = [*scope.faults, *(fault for fault in faults if fault.mark not in scope.broken)]
+    faults.extend(environment_faults(drafts))
+    misplaced = list(misplaced_secrets(drafts))
+    broken = scope.broken.union(node.mark for node, _ in misplaced)
+    faults = [fault for fault in faults if fault.mark not in broken]
+    faults += [*scope.faults, *(fault for _, fault in misplaced)]
     if faults or top is None:
         raise UserError(sorted(dict.fromkeys(faults), key=partial(_position, path)))
     ordered = in_order(graph)

@@ -16,7 +16,7 @@ from typing import Any, Generic, NoReturn, TypeVar
 
 from pydantic import TypeAdapter
 
-from rlhfc.kind import Kind, StageParams
+from rlhfc.kind import SECRET, Kind, StageParams
 
 P = TypeVar("P", bound=StageParams)
 FORMAT = 1
@@ -133,6 +133,8 @@ def load_job(kind: Kind, params: type[P], config: Path) -> Job[P]:
         raise ValueError(
             f"{config}: format {text['format']}, kind {text['kind']}; expected {FORMAT}, {kind.name}"
         )
+    # The config in the store has no secrets: their values are in the environment of the process.
+    text["params"], text["settings"] = _revealed(text["params"]), _revealed(text["settings"])
     inputs = {name: InputPath(Path(at["path"]), at["file"]) for name, at in text["inputs"].items()}
     for address, where in inputs.items():
         _replace(text["params"], address, {"path": str(where.full)})
@@ -148,6 +150,14 @@ def load_job(kind: Kind, params: type[P], config: Path) -> Job[P]:
         batch=words and Batch(words["global"], words["micro"], words["accumulation"], words["ranks"]),
         paths={name: Path(path) for name, path in text["paths"].items()},
     )
+
+
+def _revealed(value: Any) -> Any:
+    if isinstance(value, str):
+        return SECRET.sub(lambda found: os.environ.get(found[1], found[0]), value)
+    if isinstance(value, dict):
+        return {name: _revealed(below) for name, below in value.items()}
+    return [_revealed(below) for below in value] if isinstance(value, list) else value
 
 
 def _replace(params: Any, address: str, value: Any) -> None:

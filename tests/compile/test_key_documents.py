@@ -69,6 +69,7 @@ def test_a_key_document_as_a_whole(action: Action) -> None:
                 "threads": "<numeric>",
                 "seed": 1234,
                 "log_every": "<runtime>",
+                "environment": "<runtime>",
                 "description": "<label>",
                 "model": "model",
                 "data": "data",
@@ -89,11 +90,12 @@ def test_a_key_document_as_a_whole(action: Action) -> None:
         "params.ranks": 1,
         "params.threads": 1,
         "params.log_every": 10,
+        "params.environment": {},
         "params.buckets": 4,
         "params.every": 7,
         "libraries.torch": "2.13.1+cpu",
     }
-    key = "b3:b3eb59eda4385e3fa8fc9a7ae24e3ce8165a362db0f187300b497879c63cb1ef"
+    key = "b3:89105d82baeae687177dc6a05c48ce423f3ec65cf9ec5463c421f1234fe64181"
     known = key_document(action, {("split", "rows"): ZEROS}, libraries)
     assert KeyDocument(document, key, recorded) == known
     assert {"document": document, "recorded": recorded} == known.stored
