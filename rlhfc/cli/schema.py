@@ -1,4 +1,4 @@
-"""``rlhfc schema``: the JSON Schema of a spec, written or checked for freshness."""
+"""``rlhfc schema``: the JSON Schemas of specs and overlays, written or checked for freshness."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rlhfc.compile.kinds import load_kinds
 from rlhfc.errors import Diagnostic, UserError
-from rlhfc.spec.schema import FILE_NAME, schema_text
+from rlhfc.spec.schema import schema_texts
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -17,28 +17,28 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         type=Path,
         default=Path("schemas"),
-        help="folder of the schema (default: schemas)",
+        help="folder of the schemas (default: schemas)",
     )
     parser.add_argument(
-        "--check", action="store_true", help="write nothing; exit with 1 when the file is stale"
+        "--check", action="store_true", help="write nothing; exit with 1 when a file is stale"
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Write the schema, or compare it with what is there.
+    """Write the schemas, or compare them with what is there.
 
     Raises:
-        UserError: with ``--check``, when the file is missing or differs.
+        UserError: with ``--check``, when a file is missing or differs.
     """
-    target: Path = arguments.output / FILE_NAME
-    text = schema_text(load_kinds([]))
-    if arguments.check:
-        if not target.is_file() or target.read_text(encoding="utf-8") != text:
-            hint = f"run `rlhfc schema --output {arguments.output}`"
-            raise UserError(Diagnostic(f"`{target}` is not what the stage kinds say", hint=hint))
-        print(f"{target} is up to date")
-        return 0
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    target.write_text(text, encoding="utf-8")
-    print(target)
+    for name, text in schema_texts(load_kinds([])).items():
+        target: Path = arguments.output / name
+        if arguments.check:
+            if not target.is_file() or target.read_text(encoding="utf-8") != text:
+                hint = f"run `rlhfc schema --output {arguments.output}`"
+                raise UserError(Diagnostic(f"`{target}` is not what the stage kinds say", hint=hint))
+            print(f"{target} is up to date")
+            continue
+        arguments.output.mkdir(parents=True, exist_ok=True)
+        target.write_text(text, encoding="utf-8")
+        print(target)
     return 0

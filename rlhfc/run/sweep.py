@@ -47,7 +47,7 @@ def sweep_lines(found: Sequence[Sweep], outcome: RunOutcome) -> list[str]:
     lines: list[str] = []
     for sweep in found:
         summaries = {name: _summary(outcome, name) or {} for name in sweep.variants}
-        names = {name for summary in summaries.values() for name in summary}
+        names = dict.fromkeys(name for summary in summaries.values() for name in summary)
         figures = [name for name in telling_first(names) if not name.endswith(INTERVAL)][:COLUMNS]
         rows = [(*sweep.axes, "state", *figures)]
         for name, action in sweep.variants.items():
