@@ -26,7 +26,7 @@ from rlhfc.spec.model import STAGE_NAME, Draft, PipelineSpec, SpecFile, StageSpe
 from rlhfc.spec.nodes import Node
 from rlhfc.spec.overrides import OPTION, folder_of, override
 from rlhfc.spec.ports import connect, cycle_faults, in_order, port_faults
-from rlhfc.spec.references import fill, names_in
+from rlhfc.spec.references import fill
 from rlhfc.spec.variables import WITHIN_STAGES, Scope, read_scope, unused_names
 from rlhfc.spec.variants import RawStage, Variant, expand
 
@@ -53,7 +53,7 @@ def load_pipeline(
     faults: list[Diagnostic] = []
     composed = compose(path, overlays, read, faults)
     root = override(composed.root, overrides, faults)
-    faults.extend(unused_names(root, names_in([*composed.parts, root]), {path, *overlays, OPTION}))
+    faults.extend(unused_names(root, composed.parts, {path, *overlays, OPTION}))
     scope = read_scope(root, axis_names(root))
     root = _with_names(root, scope)
     top = _top_level(root, faults)

@@ -50,11 +50,11 @@ def port_faults(drafts: Mapping[str, Draft]) -> Iterator[Diagnostic]:
 def cycle_faults(drafts: Mapping[str, Draft], graph: networkx.DiGraph[str]) -> Iterator[Diagnostic]:
     """One diagnostic for each knot of stages that feed each other."""
     for knot in networkx.strongly_connected_components(graph):
+        if len(knot) == 1 and not any(graph.has_edge(name, name) for name in knot):
+            continue
         first = next(name for name in drafts if name in knot)
         within = graph.subgraph(knot)
         ways = [networkx.shortest_path(within, after, first) for after in within.successors(first)]
-        if not ways:
-            continue
         circle = [first, *min(ways, key=len)]
         address = graph.edges[circle[-2], first]["addresses"][0]
         mark = drafts[first].locate(tuple(address.split(".")))

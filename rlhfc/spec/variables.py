@@ -142,7 +142,8 @@ def read_scope(root: Node, axes: Collection[str]) -> Scope:
         inside = name in (*WITHIN_STAGES, "vars")
         for text in texts(node):
             scope.faults.extend(_faults(scope, text, given, axes_here=inside))
-    _check_total(scope, root)
+    if scope.variables:
+        _check_total(scope, root)
     return scope
 
 
@@ -229,15 +230,18 @@ def _fault(
     return None
 
 
-def unused_names(root: Node, used: Collection[str], own_files: Collection[Path]) -> Iterator[Diagnostic]:
+def unused_names(root: Node, parts: Iterable[Node], own_files: Collection[Path]) -> Iterator[Diagnostic]:
     """Variables and axes that nothing names.
 
     Args:
         root: the spec.
-        used: names that occur in any file of the spec, also where another file or ``--set`` replaced
-            the value: who tries another value need not take the variable out.
+        parts: what is in each of its files. A name counts as used where another file or ``--set``
+            replaced the value: who tries another value need not take the variable out.
         own_files: as marks name them; an included file may offer more than the spec takes.
     """
+    if root.child("vars") is None and root.child("matrix") is None:
+        return
+    used = names_in([*parts, root])
     axes = {name.removeprefix(MATRIX) for name in used if name.startswith(MATRIX)}
     variables = {name for name in used if not name.startswith(MATRIX)}
     for owner, word, prefix, known in (("vars", "variable", "", variables), ("matrix", "axis", MATRIX, axes)):
