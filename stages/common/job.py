@@ -133,8 +133,6 @@ def load_job(kind: Kind, params: type[P], config: Path) -> Job[P]:
         raise ValueError(
             f"{config}: format {text['format']}, kind {text['kind']}; expected {FORMAT}, {kind.name}"
         )
-    # The config in the store has no secrets: their values are in the environment of the process.
-    text["params"], text["settings"] = _revealed(text["params"]), _revealed(text["settings"])
     inputs = {name: InputPath(Path(at["path"]), at["file"]) for name, at in text["inputs"].items()}
     for address, where in inputs.items():
         _replace(text["params"], address, {"path": str(where.full)})
@@ -152,12 +150,9 @@ def load_job(kind: Kind, params: type[P], config: Path) -> Job[P]:
     )
 
 
-def _revealed(value: Any) -> Any:
-    if isinstance(value, str):
-        return SECRET.sub(lambda found: os.environ.get(found[1], found[0]), value)
-    if isinstance(value, dict):
-        return {name: _revealed(below) for name, below in value.items()}
-    return [_revealed(below) for below in value] if isinstance(value, list) else value
+def revealed(text: str) -> str:
+    """A setting with its ``${env:NAME}`` replaced, for use at once: what is kept has no secrets."""
+    return SECRET.sub(lambda found: os.environ[found[1]], text)
 
 
 def _replace(params: Any, address: str, value: Any) -> None:
