@@ -12,12 +12,14 @@ from typing import Any
 
 import jinja2
 
+from rlhfc.kind import StageParams
+
 from ..common.job import InputPath, Job, StageError
 from .kind import KIND, ExportParams
 
 _WEIGHTS = (".safetensors", ".gguf")
 # Addresses of inputs hold paths of this machine, and labels must not reach an output.
-_UNTOLD = {"model", "evaluation", "device", "ranks", "threads", "seed", "log_every", "description"}
+_UNTOLD = {"model", "evaluation", *StageParams.model_fields}  # what all stages have is not the model's
 
 
 @dataclass(frozen=True)
