@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from rlhfc.compile.action import VARIANT
 from rlhfc.errors import Diagnostic, did_you_mean, nearest
 from rlhfc.kind import InputModel
 from rlhfc.spec.nodes import Node, Path
@@ -175,6 +176,8 @@ def _refused(path: Path, details: ErrorDetails, subject: Subject) -> Diagnostic:
 
 
 def _reference_hint(text: str, ports: Mapping[str, Sequence[str]]) -> str | None:
+    if VARIANT in text:
+        return f'quote the whole name: `"ppo{VARIANT}kl=0.02,lr=1e-06.actor"`'
     if text in ports:
         return "write " + " or ".join(f"`{text}.{port}`" for port in ports[text])
     if re.match(r"(\.{0,2}|~)/", text) or re.search(r"\.(jsonl?|parquet|gguf|py)$", text):

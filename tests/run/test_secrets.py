@@ -141,6 +141,7 @@ def test_redaction_does_not_hang_on_how_bytes_arrive(data):
 def test_longer_secret_wins_and_lines_count(secret):
     """Of two secrets that begin alike the longer is looked for first; long lines of one are secrets too."""
     assert b"<env:B> <env:A>." == told({"A": "abc", "B": "abcdef"}, [b"ab", b"cde", b"f abc", b"."])
+    assert b"<env:A>" == told({"A": "abc", "B": "abcdef"}, [b"abc"]), "at the end, what was held back"
     key = "-----BEGIN-----\nMIIEvQIBADANBg\nshort\n-----END-----"
     assert b"x <env:K>\nx short\n<env:K>" == told({"K": key}, [f"x MIIEvQIBADANBg\nx short\n{key}".encode()])
 

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from rlhfc.compile.digests import CachedDigester
+from rlhfc.compile.pipeline import compile_pipeline
+from rlhfc.compile.world import this_machine
 from rlhfc.errors import UserError
 from rlhfc.spec.inputs import inputs_of
 from rlhfc.spec.load import load_pipeline
@@ -170,3 +173,32 @@ def test_circle_of_variants_is_told_once(write):
     with pytest.raises(UserError) as caught:
         load_pipeline(path)
     assert ["stages wait for each other: a → b → a"] == [found.message for found in caught.value.diagnostics]
+
+
+def test_source_that_all_variants_miss_is_told_once(write):
+    """What compiling finds wrong with every variant is one mistake too."""
+    spec = load_pipeline(
+        write(
+            "schema: 1\nmatrix: {x: [1, 2]}\n"
+            "stages: {a: {kind: export, model: {path: m}, seed: '${matrix.x}'}}\n"
+        )
+    )
+    with pytest.raises(UserError) as caught:
+        compile_pipeline(spec, this_machine([], CachedDigester()))
+    assert [f"a.model: `{spec.path.parent / 'm'}` does not exist"] == [
+        found.message for found in caught.value.diagnostics
+    ]
+
+
+def test_comma_that_ends_a_variants_name_is_hinted_at(write):
+    """In a flow mapping a variant's name must be quoted, and the hint says so."""
+    path = write(
+        HEAD
+        + STAGES.replace('"again@kl=0.02,lr=1e-06,start=sft.model.model"', "again@kl=0.02,lr=1e-06.model")
+    )
+    with pytest.raises(UserError) as caught:
+        load_pipeline(path)
+    assert (
+        "best.model: `again@kl=0.02` is not a reference: write `stage.port`, or `path:` or `hub:`",
+        'quote the whole name: `"ppo@kl=0.02,lr=1e-06.actor"`',
+    ) == (caught.value.diagnostics[0].message, caught.value.diagnostics[0].hint)
