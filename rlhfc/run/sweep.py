@@ -12,6 +12,8 @@ from rlhfc.run.summary import INTERVAL, laid_out, number, telling_first
 
 COLUMNS = 4  # of figures; the ends of intervals are in the JSON form
 
+Summary = Mapping[str, float | int | str]
+
 
 @dataclass(frozen=True)
 class Sweep:
@@ -42,21 +44,29 @@ def sweeps(pipeline: Pipeline) -> list[Sweep]:
     return [Sweep(stage, variants) for stage, variants in last.items()]
 
 
+def table(sweep: Sweep, ends: Mapping[str, tuple[str, Summary]]) -> list[tuple[str, ...]]:
+    """A heading and a row for each variant: values of the axes, state, the most telling figures.
+
+    Args:
+        sweep: the variants.
+        ends: state and figures of each, by name.
+    """
+    names = dict.fromkeys(name for variant in sweep.variants for name in ends[variant][1])
+    figures = [name for name in telling_first(names) if not name.endswith(INTERVAL)][:COLUMNS]
+    rows = [(*sweep.axes, "state", *figures)]
+    for variant, action in sweep.variants.items():
+        state, summary = ends[variant]
+        values = (_written(value) for value in action.variant.values())
+        rows.append((*values, state, *(number(summary.get(name, "")) for name in figures)))
+    return rows
+
+
 def sweep_lines(found: Sequence[Sweep], outcome: RunOutcome) -> list[str]:
-    """A table for each sweep: a column for each axis, the state, the most telling figures."""
+    """A table for each sweep, below its stage and the number of its variants."""
+    ends = {name: (str(ended.state), _summary(outcome, name) or {}) for name, ended in outcome.stages.items()}
     lines: list[str] = []
     for sweep in found:
-        summaries = {name: _summary(outcome, name) or {} for name in sweep.variants}
-        names = dict.fromkeys(name for summary in summaries.values() for name in summary)
-        figures = [name for name in telling_first(names) if not name.endswith(INTERVAL)][:COLUMNS]
-        rows = [(*sweep.axes, "state", *figures)]
-        for name, action in sweep.variants.items():
-            values = (_written(value) for value in action.variant.values())
-            told = (
-                number(summaries[name][figure]) if figure in summaries[name] else "" for figure in figures
-            )
-            rows.append((*values, str(outcome.stages[name].state), *told))
-        lines += ["", f"{sweep.stage}: {len(sweep.variants)} variants", *laid_out(rows)]
+        lines += ["", f"{sweep.stage}: {len(sweep.variants)} variants", *laid_out(table(sweep, ends))]
     return lines
 
 

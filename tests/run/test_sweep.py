@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from workshop import KINDS, Bench
@@ -58,6 +59,20 @@ kl  lr  state  value
     assert [
         "base", "eval@kl=1,lr=10", "eval@kl=1,lr=20", "eval@kl=2,lr=10", "pick", "ppo@kl=1", "ppo@kl=2"
     ] == starts(sweep)  # fmt: skip
+
+
+def test_report_has_the_table(sweep):
+    """The report shows the same table."""
+    assert 0 == rlhfc(sweep, "run", "--quiet")
+    page = (sweep.folder / "store" / "reports" / "toys.html").read_text()
+    section = page.partition("<h2>Variants <small>of eval</small></h2>")[2].partition("</section>")[0]
+    rows = [re.findall(r"<t[hd]>(.*?)</t[hd]>", row) for row in section.split("<tr>")[1:]]
+    assert [
+        ["kl", "lr", "state", "value"],
+        ["1", "10", "done", "10"],
+        ["1", "20", "done", "20"],
+        ["2", "10", "done", "10"],
+    ] == rows
 
 
 def test_sweep_as_json(sweep, capsys):
