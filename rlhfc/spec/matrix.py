@@ -46,7 +46,7 @@ def axis_names(root: Node) -> tuple[str, ...]:
     """Names that ``${matrix.…}`` may have, before anything is checked."""
     node = root.child("matrix")
     whole = alone(node) if node is not None else None
-    if whole is not None:
+    if whole is not None and whole.form == "variable":
         node = root.descend(("vars", whole.text))[0]
     return tuple(name for name in (node.mapping or {}) if name != EXCLUDE) if node is not None else ()
 

@@ -49,20 +49,22 @@ def port_faults(drafts: Mapping[str, Draft]) -> Iterator[Diagnostic]:
 
 def cycle_faults(drafts: Mapping[str, Draft], graph: networkx.DiGraph[str]) -> Iterator[Diagnostic]:
     """One diagnostic for each knot of stages that feed each other."""
+    for circle in circles(graph):
+        address = graph.edges[circle[-2], circle[0]]["addresses"][0]
+        mark = drafts[circle[0]].locate(tuple(address.split(".")))
+        message = f"stages wait for each other: {' → '.join(map(stage_of, circle))}"
+        yield Diagnostic(message, mark, "remove one of the references")
+
+
+def circles(graph: networkx.DiGraph[str]) -> Iterator[list[str]]:
+    """The shortest way round each knot, from its first node back to it."""
+    position = {name: index for index, name in enumerate(graph)}
     for knot in networkx.strongly_connected_components(graph):
-        if len(knot) == 1 and not any(graph.has_edge(name, name) for name in knot):
-            continue
-        first = next(name for name in drafts if name in knot)
+        first = min(knot, key=position.__getitem__)
         within = graph.subgraph(knot)
         ways = [networkx.shortest_path(within, after, first) for after in within.successors(first)]
-        circle = [first, *min(ways, key=len)]
-        address = graph.edges[circle[-2], first]["addresses"][0]
-        mark = drafts[first].locate(tuple(address.split(".")))
-        yield Diagnostic(
-            f"stages wait for each other: {' → '.join(map(stage_of, circle))}",
-            mark,
-            "remove one of the references",
-        )
+        if ways:
+            yield [first, *min(ways, key=len)]
 
 
 def _split(value: InputModel) -> tuple[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import networkx
@@ -11,6 +11,7 @@ import networkx
 from rlhfc.errors import Diagnostic, Mark, did_you_mean, nearest
 from rlhfc.spec.nodes import Node
 from rlhfc.spec.parse import ALIAS_LIMIT, DEPTH_LIMIT
+from rlhfc.spec.ports import circles
 from rlhfc.spec.references import (
     ENVIRONMENT,
     EXCLUDE,
@@ -54,13 +55,14 @@ class Scope:
         axes: names that ``${matrix.…}`` may have.
         faults: what is wrong with the use of names.
         broken: places of the values whose references are wrong; nothing else can be said of them.
+        extents: of the variables.
     """
 
     variables: dict[str, Node] = field(default_factory=dict)
     axes: Collection[str] = ()
     faults: list[Diagnostic] = field(default_factory=list)
     broken: set[Mark] = field(default_factory=set)
-    _extents: dict[str, _Extent] = field(default_factory=dict)
+    extents: dict[str, _Extent] = field(default_factory=dict)
 
     def under(self, assignment: Mapping[str, Node] | None = None) -> Mapping[str, Node]:
         """Values of all names, for a choice of one value for each axis."""
@@ -71,13 +73,15 @@ class Scope:
 
     def opened(self, node: Node) -> Node:
         """A value that is a variable and nothing else, one level deep: what it stands for, unfilled."""
-        while (whole := alone(node)) is not None and whole.text in self.variables:
-            node = Node(**{**vars(self.variables[whole.text]), "key": node.key})
+        while (whole := alone(node)) and whole.form == "variable" and whole.text in self.variables:
+            node = replace(self.variables[whole.text], key=node.key)
         return node
 
     def withdraw(self, axes: Collection[str], nodes: Iterable[Node]) -> None:
         """Take note that only these axes have values; uses of the others are no second mistake."""
         lost = set(self.axes) - set(axes)
+        if not lost:
+            return
         for text in (text for node in nodes for text in texts(node)):
             if self.axes_of(text) & lost:
                 self.broken.add(text.mark)
@@ -104,7 +108,7 @@ class Scope:
     def _of_text(self, node: Node) -> _Extent:
         parts = list(pieces(str(node.data)))
         known = {
-            part.text: self._extents.get(part.text, _Extent()) for part in parts if part.form == "variable"
+            part.text: self.extents.get(part.text, _Extent()) for part in parts if part.form == "variable"
         }
         axes = {part.text for part in parts if part.form == "axis"}
         whole = alone(node)
@@ -120,7 +124,7 @@ class Scope:
     def _length(self, part: Piece) -> int:
         if part.form != "variable" or part.text not in self.variables:
             return len(part.text)
-        return max(self._extents[part.text].length, len(self.variables[part.text].text))
+        return max(self.extents[part.text].length, len(self.variables[part.text].text))
 
 
 def read_scope(root: Node, axes: Collection[str]) -> Scope:
@@ -154,13 +158,15 @@ def _define(scope: Scope, given: Mapping[str, Node]) -> None:
     graph.add_edges_from(
         (used, name) for name, node in given.items() for used in names_in([node]) if used in given
     )
-    for knot in list(networkx.strongly_connected_components(graph)):
-        first = next(name for name in given if name in knot)
-        if len(knot) > 1 or graph.has_edge(first, first):
-            names = " → ".join([*(name for name in given if name in knot), first])
-            scope.faults.append(Diagnostic(f"variables use each other: {names}", _key(given[first])))
-            scope.broken.update(given[name].mark for name in knot)
-            graph.remove_nodes_from(list(knot))
+    for circle in circles(graph.reverse()):
+        message = f"variables use each other: {' → '.join(circle)}"
+        scope.faults.append(Diagnostic(message, _key(given[circle[0]])))
+    knotted = [
+        name for knot in networkx.strongly_connected_components(graph) for name in knot if len(knot) > 1
+    ]
+    knotted += [name for name in given if graph.has_edge(name, name)]
+    scope.broken.update(given[name].mark for name in knotted)
+    graph.remove_nodes_from(knotted)
     for name in networkx.topological_sort(graph):
         extent = scope.extent(given[name])
         fault = _too_large(extent)
@@ -169,7 +175,7 @@ def _define(scope: Scope, given: Mapping[str, Node]) -> None:
             extent = _Extent()
         else:
             scope.variables[name] = given[name]
-        scope._extents[name] = extent
+        scope.extents[name] = extent
 
 
 def _too_large(extent: _Extent) -> str | None:
@@ -192,6 +198,7 @@ def _check_total(scope: Scope, root: Node) -> None:
         if fault is not None and node is not None:
             scope.faults.append(Diagnostic(f"{name}: with its variables filled in it {fault}", _key(node)))
             scope.variables.clear()
+            scope.broken.update(text.mark for text in texts(root))
 
 
 def _faults(scope: Scope, node: Node, given: Mapping[str, Node], *, axes_here: bool) -> Iterator[Diagnostic]:
@@ -210,7 +217,7 @@ def _fault(
     scope: Scope, part: Piece, given: Mapping[str, Node], *, axes_here: bool, whole: bool, after: str
 ) -> tuple[str, str | None] | None:
     """Message and hint for one piece."""
-    extent = scope._extents.get(part.text, _Extent()) if part.form == "variable" else _Extent()
+    extent = scope.extents.get(part.text, _Extent()) if part.form == "variable" else _Extent()
     if part.form == "malformed":
         return f"`{part.written}` refers to nothing", _FORMS
     if part.form == "plain" and part.written == "$${" and after.startswith(ENVIRONMENT):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlhfc.errors import Mark
+from rlhfc.errors import Mark, UserError
 from rlhfc.spec.load import load_pipeline
 from rlhfc.spec.nodes import Node
 from rlhfc.spec.references import fill, pieces
@@ -107,6 +107,17 @@ def test_stage_or_part_of_it_may_be_a_variable(write):
     """A variable may stand for a whole stage, whose values refer on."""
     text = "schema: 1\nvars: {e: {kind: export, model: {path: '${p}'}}, p: m}\nstages: {e: '${e}'}\n"
     assert "m" == load_pipeline(write(text)).stages["e"].params.model.path
+
+
+def test_axis_is_not_mistaken_for_a_variable_of_its_name(write):
+    """A stage, default or matrix that is an axis is not the variable that is called like the axis."""
+    text = "schema: 1\nvars: {e: {kind: export, model: {path: m}}}\nmatrix: {e: [1]}\n"
+    text += "stages: {a: '${e}', b: '${matrix.e}'}\n"
+    with pytest.raises(UserError) as caught:
+        load_pipeline(write(text))
+    assert ["stages.b: expected a mapping, got `${matrix.e}`"] == [
+        f.message for f in caught.value.diagnostics
+    ]
 
 
 def test_path_with_a_variable_is_relative_to_where_it_is_used(write, tmp_path):
