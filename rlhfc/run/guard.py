@@ -40,9 +40,8 @@ Survivor = dict[str, int | str]
 
 def main(exit_file: str, command: list[str]) -> int:
     """Run the command, guard it, write down how it ended."""
-    secrets = _first_line()
-    if secrets is None:  # the run died before it could say anything
-        return 1
+    if (secrets := _first_line()) is None:
+        return 1  # the run died before it could say anything
     pump = _Pump(secrets) if secrets else None
     prctl = ctypes.CDLL(None, use_errno=True).prctl
     prctl(SET_CHILD_SUBREAPER, 1, 0, 0, 0)
@@ -60,13 +59,10 @@ def main(exit_file: str, command: list[str]) -> int:
 
 
 class Redactor:
-    """Puts ``<env:NAME>`` in the place of secrets, in bytes that come piece by piece.
-
-    The lines of a secret of several lines are secrets themselves, since logs are cut into lines.
-    """
+    """Puts ``<env:NAME>`` in the place of secrets and their lines, in bytes that come piece by piece."""
 
     def __init__(self, secrets: Mapping[str, str]) -> None:
-        """Take the secrets, value by name."""
+        """Take the secrets, value by name. Each of several lines is one too: logs are cut into lines."""
         self._names: dict[bytes, bytes] = {}
         for name, value in secrets.items():
             lines = [line.strip() for line in value.splitlines()] if "\n" in value else []
@@ -223,13 +219,9 @@ def descendants(root: int) -> list[int]:
 
 def _first_line() -> dict[str, str] | None:
     """The secrets; None at the end of the input."""
-    line = b""
-    while not line.endswith(b"\n"):
-        byte = os.read(0, 1)
-        if not byte:
-            return None
-        line += byte
-    secrets: dict[str, str] = json.loads(line)
+    with open(0, "rb", buffering=0, closefd=False) as stream:  # unbuffered: orders follow
+        line = stream.readline()
+    secrets: dict[str, str] | None = json.loads(line) if line.endswith(b"\n") else None
     return secrets
 
 

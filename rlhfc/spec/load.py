@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import networkx
 from pydantic import ValidationError, create_model
 
 from rlhfc.compile.action import LoadedKind, stage_of
@@ -62,20 +64,27 @@ def load_pipeline(
     scope.withdraw(matrix.axes, [stage.node for stage in raw.values()])
     drafts = _drafts(expand(raw, matrix, scope, faults), faults)
     graph = connect(drafts)
-    faults.extend(port_faults(drafts))
-    faults.extend(cycle_faults(drafts, graph))
-    faults.extend(engine_faults(drafts))
-    faults.extend(environment_faults(drafts))
-    misplaced = list(misplaced_secrets(drafts))
-    broken = scope.broken.union(node.mark for node, _ in misplaced)
-    faults = [fault for fault in faults if fault.mark not in broken]
-    faults += [*scope.faults, *(fault for _, fault in misplaced)]
+    faults = list(_all_faults(faults, scope, drafts, graph))
     if faults or top is None:
         raise UserError(sorted(dict.fromkeys(faults), key=partial(_position, path)))
     ordered = in_order(graph)
     stages = {name: stage for name in ordered if (stage := _stage(drafts[name])) is not None}
     name = top.name or path.stem
     return PipelineSpec(name, path.absolute(), stages, graph, top.description, composed.files)
+
+
+def _all_faults(
+    faults: list[Diagnostic], scope: Scope, drafts: Mapping[str, Draft], graph: networkx.DiGraph[str]
+) -> Iterator[Diagnostic]:
+    """What was found before, and what is wrong between stages; one mistake for each broken reference."""
+    misplaced = list(misplaced_secrets(drafts))
+    broken = scope.broken.union(node.mark for node, _ in misplaced)
+    between = (port_faults(drafts), cycle_faults(drafts, graph), engine_faults(drafts))
+    for fault in chain(faults, *between, environment_faults(drafts)):
+        if fault.mark not in broken:
+            yield fault
+    yield from scope.faults
+    yield from (fault for _, fault in misplaced)
 
 
 def _with_names(root: Node, scope: Scope) -> Node:
