@@ -21,6 +21,17 @@ VARIABLES = {
     "TERM": "`dumb`: no colours",
 }
 
+RESERVED = frozenset(
+    {
+        *("PATH", "PYTHONPATH", "PYTHONHOME", "PYTHONHASHSEED", "PYTHONUNBUFFERED"),
+        *("CUDA_VISIBLE_DEVICES", "DS_ACCELERATOR", "OMP_NUM_THREADS"),
+        *("HF_HUB_OFFLINE", "TOKENIZERS_PARALLELISM"),
+        *("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_SIZE", "CROSS_RANK", "CROSS_SIZE"),
+        *("MASTER_ADDR", "MASTER_PORT"),
+    }
+)
+"""Variables that a launch gets from other settings or from its launcher; so do all ``RLHFC_…``."""
+
 
 @dataclass(frozen=True)
 class Environment:

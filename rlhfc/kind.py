@@ -13,7 +13,11 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 Impact = Literal["semantic", "numeric", "runtime", "label"]
-REFERENCE = re.compile(r"^[A-Za-z][A-Za-z0-9_-]*\.[a-z][a-z0-9_]*$")
+REFERENCE = re.compile(r"^[A-Za-z][A-Za-z0-9_-]*(@[A-Za-z0-9._+=,-]+)?\.[a-z][a-z0-9_]*$")
+
+
+SECRET = re.compile(r"\$\{env:([A-Za-z_][A-Za-z0-9_-]*)\}")
+"""An environment variable in a text, whose value nothing but the stage's process ever sees."""
 
 
 def _impact(impact: Impact, default: Any, options: dict[str, Any]) -> Any:
@@ -57,7 +61,7 @@ class InputModel(SpecModel):
     """
 
     ref: str | None = Field(None, description="output of another stage, `stage.port`")
-    path: str | None = Field(None, description="local file or folder, relative to the spec")
+    path: str | None = Field(None, description="local file or folder, relative to the file that says so")
     hub: str | None = Field(None, description="hub id, `owner/name`")
     revision: str | None = Field(None, description="hub commit (40 hex digits), tag or branch")
     file: str | None = Field(None, description="one file inside it, for example a GGUF file")
@@ -91,6 +95,9 @@ class StageParams(SpecModel):
     threads: int = numeric(1, ge=1, description="CPU threads of each rank")
     seed: int = semantic(1234, ge=0, lt=2**32, description="seed of every random choice")
     log_every: int = runtime(10, ge=1, description="steps between two metric lines")
+    environment: dict[str, str] = runtime(
+        default_factory=dict, description="variables that its launch gets; secrets as `${env:NAME}`"
+    )
     description: str = label("", description="free text, shown in the report")
     frozen: bool = label(False, description="its last result in this pipeline stands, whatever changed")
     pin: str | None = label(

@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 from rlhfc.cli.prepare import prepare
-from rlhfc.cli.stages import check_stages
+from rlhfc.cli.stages import one_stage
 from rlhfc.errors import Diagnostic, UserError
 from rlhfc.plan.accept import Candidate, candidate
 from rlhfc.plan.planner import make_plan
@@ -29,19 +29,19 @@ def run(arguments: argparse.Namespace) -> int:
         UserError: the spec, an option, a source or the store is wrong, or there is nothing to accept.
     """
     prepared = prepare(arguments)
-    check_stages("accept", [arguments.stage], prepared.pipeline)
+    stage = one_stage("accept", arguments.stage, prepared.pipeline)
     why = arguments.why.strip()
     if not why:
         raise UserError(Diagnostic("`--why` is empty", hint="say why the result still holds"))
     reader = Store.open(prepared.store)
     plan = make_plan(prepared.pipeline, reader, prepared.world.libraries)
-    planned = plan.stages[arguments.stage]
-    found = candidate(prepared.pipeline.actions[arguments.stage], planned, reader)
+    planned = plan.stages[stage]
+    found = candidate(prepared.pipeline.actions[stage], planned, reader)
     who = arguments.who or _user(prepared.pipeline.spec.parent)
     grounds = Acceptance(found.result.key, who, why, utc_now())
-    _write(Store.create(prepared.store), found, grounds, (plan.pipeline.name, arguments.stage))
+    _write(Store.create(prepared.store), found, grounds, (plan.pipeline.name, stage))
     although = f", although {', '.join(sentences(found.changes))}" if found.changes else ""
-    print(f"{arguments.stage}: accepted {value(found.result.key)} as {value(found.known.key)}{although}")
+    print(f"{stage}: accepted {value(found.result.key)} as {value(found.known.key)}{although}")
     return 0
 
 

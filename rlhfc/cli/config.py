@@ -16,11 +16,10 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         UserError: the spec or an option is wrong.
     """
-    spec = load_pipeline(arguments.spec, arguments.overrides)
+    spec = load_pipeline(arguments.spec, arguments.overrides, arguments.overlays)
     stages = spec.stages
     if arguments.stage is not None:
-        check_names("config", [arguments.stage], stages)
-        stages = {arguments.stage: stages[arguments.stage]}
+        stages = {name: stages[name] for name in check_names("config", [arguments.stage], stages)}
     if arguments.json:
         document = resolved_document(spec, stages, explicit=arguments.explicit)
         print(json.dumps(document, indent=2, ensure_ascii=False))

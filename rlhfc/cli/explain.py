@@ -7,7 +7,7 @@ import json
 from datetime import UTC, datetime
 
 from rlhfc.cli.prepare import prepare
-from rlhfc.cli.stages import check_stages
+from rlhfc.cli.stages import one_stage
 from rlhfc.explain.documents import explanation_document
 from rlhfc.explain.explanation import explain
 from rlhfc.explain.text import explanation_lines, key_lines
@@ -22,10 +22,10 @@ def run(arguments: argparse.Namespace) -> int:
         UserError: the spec, an option, a source or the store is wrong.
     """
     prepared = prepare(arguments)
-    check_stages("explain", [arguments.stage], prepared.pipeline)
+    stage = one_stage("explain", arguments.stage, prepared.pipeline)
     store = Store.open(prepared.store)
     plan = make_plan(prepared.pipeline, store, prepared.world.libraries)
-    found = explain(plan, arguments.stage, store, store.ledger.read())
+    found = explain(plan, stage, store, store.ledger.read())
     if arguments.json:
         print(json.dumps(explanation_document(found), indent=2, ensure_ascii=False))
     else:

@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _without_states(arguments: argparse.Namespace) -> tuple[PipelineSpec, Mapping[str, str]]:
-    spec = load_pipeline(arguments.spec, arguments.overrides)
+    spec = load_pipeline(arguments.spec, arguments.overrides, arguments.overlays)
     return spec, dict.fromkeys(spec.stages, "")
 
 

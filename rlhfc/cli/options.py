@@ -9,13 +9,13 @@ DEFAULT_STORE = Path(".rlhfc")
 
 
 def add_spec_options(parser: argparse.ArgumentParser) -> None:
-    """Add the spec and ``--set``: all that decides what the spec says."""
+    """Add the spec, ``--overlay`` and ``--set``: all that decides what the spec says."""
     _add_spec(parser)
     _add_set(parser)
 
 
 def add_pipeline_options(parser: argparse.ArgumentParser, spec: str = "the pipeline's YAML file") -> None:
-    """Add the spec (told as ``spec``), ``--store``, ``--mirror``, ``--rehash`` and ``--set``."""
+    """Add the spec (told as ``spec``), where its results and inputs are, and what is laid over it."""
     _add_spec(parser, spec)
     add_store_option(parser)
     parser.add_argument(
@@ -46,6 +46,15 @@ def add_store_option(parser: argparse.ArgumentParser) -> None:
 
 def _add_spec(parser: argparse.ArgumentParser, told: str = "the pipeline's YAML file") -> None:
     parser.add_argument("spec", metavar="SPEC", type=Path, help=told)
+    parser.add_argument(
+        "--overlay",
+        metavar="FILE",
+        dest="overlays",
+        type=Path,
+        action="append",
+        default=[],
+        help="lay a YAML file over the spec; may be repeated",
+    )
 
 
 def _add_set(parser: argparse.ArgumentParser) -> None:

@@ -40,7 +40,7 @@ def prepare(arguments: argparse.Namespace) -> Prepared:
         raise UserError(Diagnostic(f"`{arguments.spec}` is a saved plan, and no spec", hint=hint))
     store: Path = arguments.store
     digests = CachedDigester(store / STAT_CACHE, rehash=arguments.rehash)
-    spec = load_pipeline(arguments.spec, arguments.overrides)
+    spec = load_pipeline(arguments.spec, arguments.overrides, arguments.overlays)
     world = this_machine(arguments.mirror, digests)
     pipeline = compile_pipeline(spec, world)
     digests.save()

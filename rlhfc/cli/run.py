@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rlhfc.cli.main import colourful
@@ -23,6 +23,7 @@ from rlhfc.run.outcome import RunOutcome
 from rlhfc.run.pin import pin_sources
 from rlhfc.run.run import check, run_pipeline, this_machine_slots
 from rlhfc.run.summary import closing_lines, run_document, table_lines, there_words
+from rlhfc.run.sweep import Sweep, sweep_documents, sweep_lines, sweeps
 from rlhfc.store.store import Store
 
 
@@ -49,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
     store = Store.create(prepared.store)  # nothing has been written before
     outcome = run_pipeline(plan, store, world, machine, _display(arguments), selected.asked.forced)
     report = _report(pipeline, store, world)
-    _tell(arguments, outcome, report)
+    _tell(arguments, outcome, sweeps(pipeline), report)
     return outcome.exit_status
 
 
@@ -72,13 +73,14 @@ def _display(arguments: argparse.Namespace) -> Callable[[Board], Display]:
     return lambda board: PlainDisplay(board, sys.stderr, streams)
 
 
-def _tell(arguments: argparse.Namespace, outcome: RunOutcome, report: Path) -> None:
+def _tell(arguments: argparse.Namespace, outcome: RunOutcome, found: Sequence[Sweep], report: Path) -> None:
     for line in closing_lines(outcome, arguments.spec):
         print(line, file=sys.stderr)
     if outcome.nothing_to_do and not arguments.quiet:
         print(f"nothing to do: {there_words(outcome)}", file=sys.stderr)
     sys.stderr.flush()
     if arguments.json:
-        print(json.dumps(run_document(outcome, report), indent=2, ensure_ascii=False))
+        document = {**run_document(outcome, report), "sweeps": sweep_documents(found, outcome)}
+        print(json.dumps(document, indent=2, ensure_ascii=False))
         return
-    print("\n".join([*table_lines(outcome), "", f"report: {report}"]))
+    print("\n".join([*table_lines(outcome), *sweep_lines(found, outcome), "", f"report: {report}"]))

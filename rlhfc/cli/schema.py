@@ -1,4 +1,4 @@
-"""``rlhfc schema``: the JSON Schemas of a spec and of a plan, written or checked for freshness."""
+"""``rlhfc schema``: the JSON Schemas of specs, overlays and plans, written or checked for freshness."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from rlhfc.compile.kinds import load_kinds
 from rlhfc.errors import Diagnostic, UserError
 from rlhfc.plan import schema as plan
-from rlhfc.spec import schema as pipeline
+from rlhfc.spec.schema import schema_texts
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -19,10 +19,8 @@ def run(arguments: argparse.Namespace) -> int:
         UserError: with ``--check``, for each file that is missing or differs.
     """
     folder: Path = arguments.output
-    texts = {
-        folder / pipeline.FILE_NAME: pipeline.schema_text(load_kinds([])),
-        folder / plan.FILE_NAME: plan.plan_schema_text(),
-    }
+    contents = {**schema_texts(load_kinds([])), plan.FILE_NAME: plan.plan_schema_text()}
+    texts = {folder / name: text for name, text in contents.items()}
     if arguments.check:
         _check(texts, f"run `rlhfc schema --output {folder}`")
         return 0

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from rlhfc.cli.prepare import prepare
-from rlhfc.cli.stages import check_stages
+from rlhfc.cli.stages import one_stage
 from rlhfc.errors import Diagnostic, UserError
 from rlhfc.explain.standing import attempt_words, newest_attempt
 from rlhfc.plan.planner import StagePlan, Verdict, make_plan
@@ -30,8 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
     store = Store.open(prepared.store)
     plan = make_plan(prepared.pipeline, store, prepared.world.libraries)
     asked = next((part for part in PARTS if getattr(arguments, part)), None)
-    check_stages("show", [arguments.stage], prepared.pipeline)
-    planned = plan.stages[arguments.stage]
+    planned = plan.stages[one_stage("show", arguments.stage, prepared.pipeline)]
     key = planned.key or store.last_key(plan.pipeline.name, planned.stage)
     if asked is None:
         print("\n".join(_details(planned, key, store)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -11,6 +11,19 @@ from rlhfc.compile.policy import LibraryPolicy
 from rlhfc.errors import Mark
 from rlhfc.kind import Impact, Kind, StageParams
 from rlhfc.spec.inputs import type_of_input
+
+VARIANT = "@"
+"""Stands between a stage's name and the values of its axes."""
+
+
+def stage_of(name: str) -> str:
+    """The stage that a name belongs to: ``ppo`` for ``ppo@kl=0.02``."""
+    return name.partition(VARIANT)[0]
+
+
+def named_in(name: str, stages: Collection[str]) -> tuple[str, ...]:
+    """What a name means: the stage itself, or all its variants; nothing when there is none."""
+    return (name,) if name in stages else tuple(stage for stage in stages if stage_of(stage) == name)
 
 
 @dataclass(frozen=True)
@@ -79,7 +92,10 @@ class Action:
             ``Kind.reads_settings``).
         device: what ``device: auto`` came to on this machine.
         code: file to digest of what the stage runs (see ``rlhfc.compile.code``).
-        line: where the stage starts in the spec.
+        line: where the stage starts in ``file``.
+        file: of the spec that the stage is written in, absolute.
+        variant: values of its axes; empty for a stage that the matrix does not multiply.
+        secrets: environment variables that its settings refer to, and where they do.
         libraries: which versions of the kind's libraries enter the key.
         places: where the spec says ``frozen`` and ``pin``.
         origins: dotted path of a parameter to where its value is written (see ``rlhfc.spec.origins``);
@@ -99,6 +115,9 @@ class Action:
     libraries: LibraryPolicy = field(default_factory=LibraryPolicy)
     places: Mapping[str, Mark] = field(default_factory=dict)
     origins: Mapping[str, str] = field(default_factory=dict)
+    file: Path = Path()
+    variant: Mapping[str, str | int | float | bool | None] = field(default_factory=dict)
+    secrets: Mapping[str, Mark] = field(default_factory=dict)
 
     def repository_type(self, address: str) -> Literal["model", "dataset"]:
         """What a hub source at this address is, by the type that the kind declares for it."""
@@ -133,6 +152,10 @@ class Pipeline:
     spec: Path
     actions: Mapping[str, Action]
     files: tuple[Path, ...] = ()
+
+    def named(self, name: str) -> tuple[str, ...]:
+        """What a name means: the stage itself, or all its variants; nothing when there is none."""
+        return named_in(name, self.actions)
 
     def upstream(self, stage: str) -> tuple[str, ...]:
         """Names of the stages that ``stage`` reads from, each once."""

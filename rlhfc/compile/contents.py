@@ -55,7 +55,7 @@ def missing_columns(stage: StageSpec, action: Action) -> Iterator[Diagnostic]:
             )
             for part, column in _leaf(action.params, path):
                 if column not in row:
-                    message = f"{stage.name}.{address}: `{source.file}` has no column `{column}`"
+                    message = f"{stage.called}.{address}: `{source.file}` has no column `{column}`"
                     hint = did_you_mean(column, row, "its columns")
                     yield Diagnostic(message, stage.locate((*path, part)), hint)
 
@@ -95,7 +95,7 @@ class Vocabularies:
                 known, first = found, address
             elif known[0] != found[0]:
                 message = (
-                    f"{stage.name}: `{first}` and `{address}` have different tokenizers, "
+                    f"{stage.called}: `{first}` and `{address}` have different tokenizers, "
                     f"{known[1]} and {found[1]}"
                 )
                 hint = "make both from one tokenizer: ids of one mean other text, or nothing, to the other"

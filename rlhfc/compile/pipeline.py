@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Literal
 
 from rlhfc.compile.action import Action, Batch, Pipeline, ResolvedSource, UpstreamOutput
@@ -13,6 +14,7 @@ from rlhfc.compile.code import code_digests
 from rlhfc.compile.contents import Vocabularies, missing_columns
 from rlhfc.compile.deepspeed import engine_params, refused_entries
 from rlhfc.compile.impacts import declared_leaves, full, leaves
+from rlhfc.compile.secrets import secrets_in
 from rlhfc.compile.sources import resolve_source
 from rlhfc.compile.world import World
 from rlhfc.errors import Diagnostic, Mark, UserError, did_you_mean
@@ -38,7 +40,8 @@ def compile_pipeline(spec: PipelineSpec, world: World) -> Pipeline:
     for stage in spec.stages.values():
         actions[stage.name] = compiler.action(stage, actions)
     if compiler.diagnostics:
-        raise UserError(sorted(compiler.diagnostics, key=_position))
+        # Variants of a stage share their mistakes.
+        raise UserError(sorted(dict.fromkeys(compiler.diagnostics), key=_position))
     return Pipeline(spec.name, spec.path, actions, spec.files)
 
 
@@ -89,6 +92,9 @@ class _Compiler:
             device=device,
             settings=settings,
             code=self._code_of(stage),
+            file=stage.mark.file.absolute(),
+            variant=stage.variant,
+            secrets=_secrets(stage, settings),
             line=stage.mark.line,
             libraries=self.spec.libraries,
             places={name: stage.locate((name,)) for name in ("frozen", "pin")},
@@ -102,19 +108,20 @@ class _Compiler:
         for address, given in inputs_of(stage.params).items():
             path = tuple(address.split("."))
             try:
-                binding = self._bind(given, type_of_input(address, stage.loaded.kind.inputs) or "")
+                folder = stage.folder_of((*path, "path"), self.spec.path).absolute()
+                binding = self._bind(given, type_of_input(address, stage.loaded.kind.inputs) or "", folder)
             except UserError as error:
                 origin = "path" if given.path is not None else "hub"
-                self._keep(error, stage.locate((*path, origin)), f"{stage.name}.{address}: ")
+                self._keep(error, stage.locate((*path, origin)), f"{stage.called}.{address}: ")
             else:
                 yield address, binding
 
-    def _bind(self, given: InputModel, accepted: str) -> Binding:
+    def _bind(self, given: InputModel, accepted: str, folder: Path) -> Binding:
         if given.ref is None:
-            return resolve_source(given, accepted, self.spec.path.parent, self.world)
+            return resolve_source(given, accepted, folder, self.world)
         if given.file is not None:
             raise UserError(Diagnostic("`file` goes with `path:` or `hub:`, not with a reference"))
-        stage, _, port = given.ref.partition(".")
+        stage, _, port = given.ref.rpartition(".")
         return UpstreamOutput(stage, port)
 
     def _batch(self, stage: StageSpec) -> Batch | None:
@@ -124,7 +131,7 @@ class _Compiler:
             # The numbers that clash may be defaults: point at one that is written out.
             written = (stage.locate((name,)) for name in (error.field, "ranks"))
             mark = next((mark for mark in written if mark != stage.mark), stage.mark)
-            self._keep(error, mark, f"{stage.name}: ")
+            self._keep(error, mark, f"{stage.called}: ")
             return None
 
     def _code_of(self, stage: StageSpec) -> Mapping[str, str]:
@@ -144,6 +151,12 @@ class _Compiler:
         )
 
 
+def _secrets(stage: StageSpec, settings: Mapping[str, Action]) -> dict[str, Mark]:
+    """Its own and those in the settings that it is handed; the first place of each."""
+    own = {name: stage.locate(path) for path, name in reversed([*secrets_in(stage.params)])}
+    return {name: mark for source in settings.values() for name, mark in source.secrets.items()} | own
+
+
 def _unfit_leaves(stage: StageSpec) -> Iterator[Diagnostic]:
     """Values without a canonical encoding: numbers beyond all bounds, keys that are no text."""
     for leaf in leaves(stage.params):
@@ -153,7 +166,7 @@ def _unfit_leaves(stage: StageSpec) -> Iterator[Diagnostic]:
         except (ValueError, TypeError):
             exact = False
         if not exact:
-            message = f"{stage.name}.{leaf.address}: {leaf.value!r} cannot be written down exactly"
+            message = f"{stage.called}.{leaf.address}: {leaf.value!r} cannot be written down exactly"
             yield Diagnostic(message, stage.locate(leaf.path), "use finite numbers")
 
 
@@ -182,10 +195,11 @@ def _engine_faults(
         engine = engine_params(stage.params, {}, dotted)
         for entry, found in refused_entries(engine.deepspeed):
             at = stage.locate((*path, "deepspeed", *entry.split(".")))
-            yield replace(found, message=f"{stage.name}: {found.message}", mark=at)
+            yield replace(found, message=f"{stage.called}: {found.message}", mark=at)
         if engine.dtype == "fp16" and device == "cpu" and stage.params.device == "auto":
             message = (
-                f"{stage.name}: `fp16` does not train on the CPU, which is what `device: auto` comes to here"
+                f"{stage.called}: `fp16` does not train on the CPU, "
+                "which is what `device: auto` comes to here"
             )
             hint = "set `device: gpu` to plan for another machine, or `dtype` to `bf16` or `fp32`"
             yield Diagnostic(message, stage.locate((*path, "dtype")), hint)

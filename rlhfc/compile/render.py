@@ -123,8 +123,12 @@ def masked_argv(action: Action) -> list[str]:
 
 
 def launch_environment(action: Action) -> dict[str, str]:
-    """Variables that a launch adds to the environment; ``PYTHONPATH`` goes in front of what is there."""
+    """Variables that a launch adds to the environment; ``PYTHONPATH`` goes in front of what is there.
+
+    Secrets in it are still references.
+    """
     added = {
+        **action.params.environment,
         "HF_HUB_OFFLINE": "1",  # sources are on disk before the launch
         "OMP_NUM_THREADS": str(action.params.threads),
         "PYTHONHASHSEED": "0",

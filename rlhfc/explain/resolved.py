@@ -13,7 +13,7 @@ from typing import Any
 from rlhfc.compile.impacts import Leaf, dotted, full, leaves, render_params
 from rlhfc.explain import FORMAT_VERSION
 from rlhfc.kind import InputModel
-from rlhfc.spec.model import PipelineSpec, StageSpec
+from rlhfc.spec.model import STAGE_NAME, PipelineSpec, StageSpec
 from rlhfc.spec.origins import origins_of
 from rlhfc.spec.scalars import plain_scalar
 
@@ -22,6 +22,7 @@ WIDEST = 60  # a longer line does not push the comments of the others to the rig
 BARE = re.compile(r"[A-Za-z_./~][\w./~@+-]*")
 TRAPS = frozenset({"on", "off", "yes", "no", "y", "n"})  # text to us, booleans to readers of YAML 1.1
 ITEM = "- "
+PLACEHOLDER = re.compile(r"\$\{(?!env:)")  # text that would be taken for a variable
 
 
 @dataclass(frozen=True)
@@ -40,12 +41,23 @@ def resolved_lines(spec: PipelineSpec, stages: Mapping[str, StageSpec], *, expli
         stages: those of its stages that are wanted.
         explicit: leave out values that are their field's default.
     """
-    lines = list(_head(spec))
+    lines, names = list(_head(spec)), _plain_names(spec)
     for stage in stages.values():
-        lines += [Line(f"  {yaml_text(stage.name)}:"), Line(f"    kind: {stage.loaded.kind.name}")]
+        lines += [Line(f"  {yaml_text(names[stage.name])}:"), Line(f"    kind: {stage.loaded.kind.name}")]
         origins = origins_of(stage, spec.path.parent)
-        lines += _fields(render_params(stage.params, _Written(origins, explicit)), "    ")
+        lines += _fields(render_params(stage.params, _Written(origins, names, explicit)), "    ")
     return _aligned(lines)
+
+
+def _plain_names(spec: PipelineSpec) -> dict[str, str]:
+    """Stages by the names that they can have in a spec: variants stand alone there, without a matrix."""
+    names: dict[str, str] = {}
+    for name in spec.stages:
+        plain_name = name if re.match(STAGE_NAME, name) else re.sub(r"[^A-Za-z0-9_]+", "-", name)
+        while plain_name in names.values():
+            plain_name += "-"
+        names[name] = plain_name
+    return names
 
 
 def resolved_document(
@@ -90,6 +102,7 @@ def yaml_text(value: Any) -> str:
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(yaml_text, value))}]"
     if isinstance(value, str):
+        value = PLACEHOLDER.sub("$${", value)
         if BARE.fullmatch(value) and plain_scalar(value) == value and value.lower() not in TRAPS:
             return value
         quoted = json.dumps(value, ensure_ascii=False)
@@ -105,14 +118,18 @@ def _escape(char: str) -> str:
 class _Written:
     """Turns a leaf into its line's value and origin, or into nothing."""
 
-    def __init__(self, origins: Mapping[str, str], explicit: bool) -> None:
-        self._origins, self._explicit = origins, explicit
+    def __init__(self, origins: Mapping[str, str], names: Mapping[str, str], explicit: bool) -> None:
+        self._origins, self._names, self._explicit = origins, names, explicit
 
     def __call__(self, leaf: Leaf) -> Line | None:
         origin = self._origins.get(dotted(leaf.path))
         if origin is None and self._explicit:
             return None
-        return Line(yaml_text(plain(leaf)), origin or DEFAULT)
+        value: Any = plain(leaf)
+        if isinstance(leaf.value, InputModel) and leaf.value.ref is not None:
+            stage, _, port = leaf.value.ref.rpartition(".")
+            value = f"{self._names[stage]}.{port}"
+        return Line(yaml_text(value), origin or DEFAULT)
 
 
 def _head(spec: PipelineSpec) -> Iterator[Line]:
@@ -124,6 +141,8 @@ def _head(spec: PipelineSpec) -> Iterator[Line]:
     kinds = list(dict.fromkeys(_relative(folder, spec) for folder in folders if folder is not None))
     if kinds:
         yield Line(f"kinds: {yaml_text(kinds)}")
+    if spec.libraries.strict or spec.libraries.named:
+        yield Line(f"libraries: {'strict' if spec.libraries.strict else yaml_text(spec.libraries.named)}")
     yield Line("stages:")
 
 

@@ -123,7 +123,9 @@ def _from_run(place: Place, store: Kept) -> StageSide:
     document, recorded = kept["document"], kept.get("recorded", {})
     inputs = document["inputs"]
     settings = dict(flat(document["config"]["params"]))
-    settings |= {path.removeprefix(PARAMS): v for path, v in recorded.items() if path.startswith(PARAMS)}
+    for path, value in recorded.items():
+        if path.startswith(PARAMS):
+            settings |= flat(value, path.removeprefix(PARAMS))
     origins = kept.get("origins", {})
     result = store.lookup(place.key)
     outputs = result.outputs if result is not None else {}

@@ -87,5 +87,5 @@ def _last_result(action: Action, planned: StagePlan, store: StoreReader) -> Acti
 
 def _way_out(missing: tuple[Reason, ...]) -> str | None:
     pending = [reason.after for reason in missing if reason.code is ReasonCode.UPSTREAM_PENDING]
-    stages = list(dict.fromkeys(port.partition(".")[0] for port in pending))
+    stages = list(dict.fromkeys(port.rpartition(".")[0] for port in pending))
     return f"run or accept {listing(stages)} first" if stages else None

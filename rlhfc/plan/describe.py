@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from rlhfc.compile.action import ResolvedSource
+from rlhfc.compile.action import Action, ResolvedSource
 from rlhfc.compile.reasons import Reason, ReasonCode
 from rlhfc.errors import listing
 from rlhfc.plan.document import (
@@ -54,15 +54,19 @@ def plan_document(
         },
         "hints": list(_hints(plan)),
         "warnings": list(warnings),
-        "stages": [_stage(stage, known.get(name)) for name, stage in plan.stages.items()],
+        "stages": [
+            _stage(stage, plan.pipeline.actions[name], known.get(name)) for name, stage in plan.stages.items()
+        ],
     }
 
 
-def _stage(stage: StagePlan, estimate: Estimate | None) -> StageDocument:
+def _stage(stage: StagePlan, action: Action, estimate: Estimate | None) -> StageDocument:
     result, checkpoint, accepted = stage.result, stage.checkpoint, stage.accepted
     return {
         "stage": stage.stage,
         "kind": stage.kind,
+        "variant": dict(action.variant),
+        "file": str(action.file),
         "line": stage.line,
         "verdict": stage.verdict.value,
         "key": stage.key,

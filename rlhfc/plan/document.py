@@ -93,7 +93,8 @@ class AcceptedDocument(TypedDict):
 class StageDocument(TypedDict):
     """The verdict on one stage.
 
-    ``line`` is where it starts in the spec, ``key`` null while undecided. ``reasons`` say why it is not
+    ``file`` and ``line`` are where it starts, ``variant`` is the values of its axes (empty for a stage that
+    the matrix does not multiply), ``key`` is null while undecided. ``reasons`` say why it is not
     cached; of a frozen stage, although what its result stands. ``pinned``: that result is one that the
     spec names. ``ignored`` are changes that rerun nothing because the spec says so.
     ``estimate`` is null for a stage that does not run, and while nothing is known. A skipped stage is
@@ -103,6 +104,8 @@ class StageDocument(TypedDict):
 
     stage: str
     kind: str
+    variant: dict[str, str | int | float | bool | None]
+    file: str
     line: int
     verdict: Literal["cached", "resume", "run", "undecided", "frozen", "skipped"]
     key: str | None

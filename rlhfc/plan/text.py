@@ -175,7 +175,7 @@ def _sentences(reasons: list[ReasonDocument]) -> list[str]:
 
 def _upstream(stage: StageDocument) -> list[str]:
     waiting = (reason["after"] for reason in stage["reasons"] if reason["code"] == UPSTREAM_PENDING)
-    return list(dict.fromkeys(port.partition(".")[0] for port in waiting))
+    return list(dict.fromkeys(port.rpartition(".")[0] for port in waiting))
 
 
 def _short(parts: list[str], between: str = ", ") -> str:

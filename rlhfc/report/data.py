@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from rlhfc.plan.words import sentences
 from rlhfc.report.charts import Panel, panels_of, series_of
 from rlhfc.report.graph import Graph, draw
 from rlhfc.run.summary import telling_first
+from rlhfc.run.sweep import sweeps, table
 from rlhfc.store.checkpoints import read_metrics
 from rlhfc.store.store import Store
 
@@ -103,6 +104,15 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
+class Variants:
+    """Variants of one stage, side by side: a heading and a row for each."""
+
+    stage: str
+    heading: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
 class ReportData:
     """A whole report."""
 
@@ -112,6 +122,7 @@ class ReportData:
     graph: Graph
     stages: tuple[StageFacts, ...]
     evaluations: tuple[Evaluation, ...]
+    sweeps: tuple[Variants, ...] = ()
 
 
 def gather(plan: Plan, store: Store, written: str) -> ReportData:
@@ -131,8 +142,19 @@ def gather(plan: Plan, store: Store, written: str) -> ReportData:
         for planned in plan.stages.values()
         if planned.kind == EVALUATION_KIND and (evaluation := _evaluation(planned, store)) is not None
     ]
-    spec = pipeline.spec.name
-    return ReportData(pipeline.name, spec, written, graph, tuple(facts), tuple(found))
+    spec, variants = pipeline.spec.name, tuple(_variants(plan, facts))
+    return ReportData(pipeline.name, spec, written, graph, tuple(facts), tuple(found), variants)
+
+
+def _variants(plan: Plan, facts: Iterable[StageFacts]) -> Iterator[Variants]:
+    """A table for each stage that the matrix multiplies last."""
+    results = {name: planned.result for name, planned in plan.stages.items()}
+    ends = {
+        fact.stage: (fact.state, result.summary if (result := results[fact.stage]) else {}) for fact in facts
+    }
+    for sweep in sweeps(plan.pipeline):
+        heading, *rows = table(sweep, ends)
+        yield Variants(sweep.stage, heading, tuple(rows))
 
 
 def _last_ends(pipeline: str, store: Store) -> dict[tuple[str, str | None], Mapping[str, Any]]:

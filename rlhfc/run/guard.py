@@ -6,9 +6,11 @@ into the command, because the kernel ties a death signal to one process only: ``
 by its parent's death leaves its ranks behind. The guard is the reaper of all its descendants, finds
 those that changed session too, and ends them all when the run is gone.
 
-Standard input is the line to the run: ``t`` asks for SIGTERM to every descendant, ``k`` for SIGKILL;
-end of file means that the run has died, and is a ``k``. When the command has ended, what lives on
-after a grace period is a survivor: noted, then ended. ``EXIT_FILE`` gets, atomically,
+Standard input is the line to the run. First comes a JSON object of secrets, value by name: where there
+are any, the command writes into a pipe, and the guard puts ``<env:NAME>`` in their place on the way to
+the log. Then ``t`` asks for SIGTERM to every descendant, ``k`` for SIGKILL; end of file means that the
+run has died, and is a ``k``. When the command has ended, what lives on after a grace period is a
+survivor: noted, then ended. ``EXIT_FILE`` gets, atomically,
 ``{"returncode": 0, "survivors": [{"pid": 1, "command": "…"}], "orphaned": false}``;
 a return code below zero is the signal that killed the command.
 """
@@ -19,41 +21,119 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import re
 import select
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import FrameType
 
 GRACE_SECONDS = 2.0  # helpers of a command may need a moment to notice that it has ended
 TERM_SECONDS = 5.0
 SET_PDEATHSIG, SET_CHILD_SUBREAPER = 1, 36  # <linux/prctl.h>
 CANNOT_START = 127
+LONG_LINE = 8  # characters of a line that is a secret by itself
 
 Survivor = dict[str, int | str]
 
 
 def main(exit_file: str, command: list[str]) -> int:
     """Run the command, guard it, write down how it ended."""
+    if (secrets := _first_line()) is None:
+        return 1  # the run died before it could say anything
+    pump = _Pump(secrets) if secrets else None
     prctl = ctypes.CDLL(None, use_errno=True).prctl
     prctl(SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     wakeup = _signals_to_pipe()
-    child = _start(command, prctl)
-    guard = _Guard(child, wakeup)
+    child = _start(command, prctl, pump)
+    guard = _Guard(child, wakeup, pump)
     guard.watch()
     survivors = guard.end_survivors()
+    if pump is not None:
+        pump.drain()
+        survivors = [{**found, "command": pump.redactor.text(str(found["command"]))} for found in survivors]
     outcome = {"returncode": guard.returncode, "survivors": survivors, "orphaned": guard.orphaned}
     _write(exit_file, json.dumps(outcome))
     return 0
 
 
+class Redactor:
+    """Puts ``<env:NAME>`` in the place of secrets and their lines, in bytes that come piece by piece."""
+
+    def __init__(self, secrets: Mapping[str, str]) -> None:
+        """Take the secrets, value by name. Each of several lines is one too: logs are cut into lines."""
+        self._names: dict[bytes, bytes] = {}
+        for name, value in secrets.items():
+            lines = [line.strip() for line in value.splitlines()] if "\n" in value else []
+            for part in (value, *(line for line in lines if len(line) >= LONG_LINE)):
+                self._names.setdefault(os.fsencode(part), f"<env:{name}>".encode())
+        longest_first = sorted(self._names, key=len, reverse=True)
+        self._pattern = re.compile(b"|".join(map(re.escape, longest_first)))
+        self._starts = {part[:length] for part in self._names for length in range(1, len(part))}
+        self._longest = len(longest_first[0]) if longest_first else 0
+        self._held = b""
+
+    def feed(self, data: bytes) -> bytes:
+        """What may be shown by now; an end that a secret may begin with is held back."""
+        data = self._held + data
+        done, shown = 0, b""
+        open_end = self._open_end(data, 0)
+        for found in self._pattern.finditer(data) if self._names else ():
+            if found.start() >= open_end:
+                break
+            shown += data[done : found.start()] + self._names[found[0]]
+            done = found.end()
+        open_end = self._open_end(data, done)
+        self._held = data[open_end:]
+        return shown + data[done:open_end]
+
+    def flush(self) -> bytes:
+        """The rest, at the end."""
+        rest, self._held = self._held, b""
+        return self._pattern.sub(lambda found: self._names[found[0]], rest) if self._names else rest
+
+    def text(self, text: str) -> str:
+        """A whole text."""
+        return os.fsdecode(self.feed(os.fsencode(text)) + self.flush())
+
+    def _open_end(self, data: bytes, after: int) -> int:
+        """Where the longest end of ``data`` begins that a secret begins with."""
+        first = max(after, len(data) - self._longest + 1)
+        places = (place for place in range(first, len(data)) if data[place:] in self._starts)
+        return next(places, len(data))
+
+
+class _Pump:
+    """Carries what the command says to our own output, redacted."""
+
+    def __init__(self, secrets: Mapping[str, str]) -> None:
+        self.redactor = Redactor(secrets)
+        self.reader, self.writer = os.pipe()
+        os.set_blocking(self.reader, False)
+
+    def move(self) -> bool:
+        """Pass on what there is; tell whether there may be more."""
+        try:
+            data = os.read(self.reader, 65536)
+        except BlockingIOError:
+            return False
+        _write_all(1, self.redactor.feed(data))
+        return bool(data)
+
+    def drain(self) -> None:
+        """Pass on the rest, when nobody is left to write."""
+        while self.move():
+            pass
+        _write_all(1, self.redactor.flush())
+
+
 class _Guard:
-    def __init__(self, child: int, wakeup: int) -> None:
-        self.child, self.wakeup = child, wakeup
+    def __init__(self, child: int, wakeup: int, pump: _Pump | None) -> None:
+        self.child, self.wakeup, self.pump = child, wakeup, pump
         self.returncode: int | None = None
         self.orphaned = False
-        self.sources = [0, wakeup]
+        self.sources = [0, wakeup, *([pump.reader] if pump is not None else [])]
 
     def watch(self) -> None:
         """Until the command has ended: reap, and do as the run says."""
@@ -82,6 +162,8 @@ class _Guard:
             for number in os.read(self.wakeup, 64):
                 if number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
                     _signal_all(signal.SIGTERM)
+        if self.pump is not None and self.pump.reader in ready and not self.pump.move():
+            self.sources.remove(self.pump.reader)
         if 0 in ready:
             orders = os.read(0, 64)
             if not orders:
@@ -135,11 +217,21 @@ def descendants(root: int) -> list[int]:
     return [pid for pid in found if pid not in dead]
 
 
-def _start(command: list[str], prctl: Callable[..., int]) -> int:
+def _first_line() -> dict[str, str] | None:
+    """The secrets; None at the end of the input."""
+    with open(0, "rb", buffering=0, closefd=False) as stream:  # unbuffered: orders follow
+        line = stream.readline()
+    secrets: dict[str, str] | None = json.loads(line) if line.endswith(b"\n") else None
+    return secrets
+
+
+def _start(command: list[str], prctl: Callable[..., int], pump: _Pump | None) -> int:
     """Fork and execute. Only this thread exists, so nothing can hold a lock across the fork."""
     guard = os.getpid()
     child = os.fork()
     if child:
+        if pump is not None:
+            os.close(pump.writer)  # the end of the pipe is when its last writer has ended
         return child
     try:
         prctl(SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
@@ -149,6 +241,9 @@ def _start(command: list[str], prctl: Callable[..., int]) -> int:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGPIPE):
             signal.signal(number, signal.SIG_DFL)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        if pump is not None:
+            os.dup2(pump.writer, 1)
+            os.dup2(pump.writer, 2)
         os.execvp(command[0], command)
     except OSError as error:
         os.write(2, f"error: cannot start `{command[0]}`: {error.strerror}\n".encode())
@@ -184,6 +279,14 @@ def command_line(pid: int) -> str:
             return stream.read(400).replace(b"\0", b" ").decode(errors="replace").strip()
     except OSError:
         return ""
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    try:
+        while data:
+            data = data[os.write(descriptor, data) :]
+    except OSError:  # a full disk: the command must not hang for it, and its result will not fit either
+        return
 
 
 def _write(path: str, text: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from rlhfc.compile.action import Action, ResolvedSource
 from rlhfc.compile.reasons import Reason, ReasonCode
@@ -15,17 +15,31 @@ from rlhfc.run.slots import need_of
 DOWNLOADER = "huggingface-hub"
 
 
-def check(plan: Plan, gpus: int, libraries: Libraries) -> None:
+def check(plan: Plan, gpus: int, libraries: Libraries, variables: Mapping[str, str]) -> None:
     """Refuse a run whose stages this machine cannot carry out.
 
+    Args:
+        plan: the verdicts.
+        gpus: those that may be used.
+        libraries: version of an installed distribution.
+        variables: the environment.
+
     Raises:
-        UserError: with a diagnostic for every stage that lacks GPUs, a library or a source.
+        UserError: with a diagnostic for every stage that lacks GPUs, a library, a source or an
+            environment variable.
     """
     found = [
-        Diagnostic(f"{name}: {message}", Mark(plan.pipeline.spec, action.line, 1), hint)
+        Diagnostic(f"{name}: {message}", Mark(action.file, action.line, 1), hint)
         for name, action in plan.pipeline.actions.items()
         if plan.stages[name].result is None
         for message, hint in _faults(action, plan.stages[name].reasons, gpus, libraries)
+    ]
+    found += [
+        Diagnostic(f"{name}: environment variable `{secret}` is not set", mark, f"`export {secret}=…`")
+        for name, action in plan.pipeline.actions.items()
+        if plan.stages[name].result is None
+        for secret, mark in action.secrets.items()
+        if not variables.get(secret)
     ]
     if found:
         raise UserError(found)

@@ -74,20 +74,25 @@ class Session(Protocol):
 class Launcher(Protocol):
     """Starts commands. The real one is :class:`LocalLauncher`; tests have others."""
 
-    def start(self, argv: Sequence[str], environment: Mapping[str, str], folder: Path) -> Session:
+    def start(
+        self, argv: Sequence[str], environment: Mapping[str, str], folder: Path, secrets: Mapping[str, str]
+    ) -> Session:
         """Start a command in ``folder``; its output goes to ``folder/log``.
 
         Args:
             argv: command; no shell sees it.
             environment: variables on top of our own.
             folder: the attempt's.
+            secrets: by name, what the log must not show.
         """
 
 
 class LocalLauncher:
     """Starts commands on this machine, each under a guard (see ``guard.py``)."""
 
-    def start(self, argv: Sequence[str], environment: Mapping[str, str], folder: Path) -> Session:
+    def start(
+        self, argv: Sequence[str], environment: Mapping[str, str], folder: Path, secrets: Mapping[str, str]
+    ) -> Session:
         """See :class:`Launcher`."""
         exit_file = folder / EXIT_FILE
         with (folder / "log").open("ab") as log:
@@ -100,14 +105,16 @@ class LocalLauncher:
                 env={**os.environ, **environment, MARKER: str(folder)},
                 start_new_session=True,
             )
-        return _LocalSession(process, exit_file)
+        return _LocalSession(process, exit_file, secrets)
 
 
 class _LocalSession:
-    def __init__(self, process: subprocess.Popen[bytes], exit_file: Path) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], exit_file: Path, secrets: Mapping[str, str]) -> None:
         self._process = process
         self._exit_file = exit_file
+        self._redactor = guard.Redactor(secrets)
         self.identity = Identity(process.pid, start_time(process.pid) or 0, boot_id())
+        self._order(json.dumps(dict(secrets)).encode() + b"\n")
 
     def terminate(self) -> None:
         self._order(b"t")
@@ -119,7 +126,7 @@ class _LocalSession:
         # The guard's number stays taken until it is reaped, so the scan cannot hit a stranger.
         os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
         stray = [pid for pid in session_members(self._process.pid) if pid != self._process.pid]
-        strays = tuple(guard.command_line(pid) for pid in stray)
+        strays = tuple(self._redactor.text(guard.command_line(pid)) for pid in stray)
         end_processes(stray)
         self._process.wait()
         if self._process.stdin is not None:
@@ -134,7 +141,8 @@ class _LocalSession:
     def _order(self, order: bytes) -> None:
         assert self._process.stdin is not None
         with suppress(OSError):  # the guard has ended already
-            os.write(self._process.stdin.fileno(), order)
+            while order:
+                order = order[os.write(self._process.stdin.fileno(), order) :]
 
 
 def free_port() -> int:

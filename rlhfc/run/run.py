@@ -138,7 +138,7 @@ def check(pipeline: Pipeline, selected: Selected, store: Store, world: World, ma
         UserError: something is known to fail.
     """
     plan = plan_selected(pipeline, selected, store, world.libraries)
-    preflight.check(plan, len(machine.devices), world.libraries)
+    preflight.check(plan, len(machine.devices), world.libraries, os.environ)
     return plan
 
 

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from rlhfc.compile.action import Action, Launch, WorkPaths
 from rlhfc.compile.digests import Digester
 from rlhfc.compile.render import launch_argv, launch_environment, resolved_config
+from rlhfc.compile.secrets import revealed
 from rlhfc.run.attempt import Attempt, Status, attempts_since_done, new_attempt, settle_leftovers
 from rlhfc.run.board import Board
 from rlhfc.run.inputs import DownloadError, Inputs, Outputs, changed_code, changed_input, materialise
@@ -198,7 +199,7 @@ class StageRun:
             attempt.write_status(replace(status, state="interrupted", ended=utc_now()))
             raise StoppedError
         resumed = shop.store.checkpoint(action.stage, self.key)
-        session = shop.launcher.start(argv, environment, attempt.folder)
+        session = self._start(argv, environment, attempt)
         shop.control.watch(session, paths.stop_file)
         status = replace(status, head=session.identity)
         attempt.write_status(status)
@@ -213,6 +214,11 @@ class StageRun:
             resumed_at=resumed[0] if resumed else 0,
         )
         return session, status
+
+    def _start(self, argv: list[str], environment: dict[str, str], attempt: Attempt) -> Session:
+        """Start the command; what has been written of it holds references in the place of secrets."""
+        secrets = {name: os.environ[name] for name in self.action.secrets}
+        return self.shop.launcher.start(argv, revealed(environment, secrets), attempt.folder, secrets)
 
     def _check_inputs(self, inputs: Inputs) -> None:
         address = changed_input(self.action, inputs, self.shop.digests)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +11,19 @@ from rlhfc.run.outcome import Failure, RunOutcome, StageOutcome, State
 
 FORMAT_VERSION = "1.0"
 TELLING = ("win_rate", "eval_accuracy", "eval_perplexity", "score", "reward", "kl", "eval_loss")
+INTERVAL = ("_low", "_high")
 FIGURES = 3  # of a stage's summary in the table
 HEADER = ("stage", "state", "time", "figures")
 
 
 def table_lines(outcome: RunOutcome) -> list[str]:
     """Lay out stage, state, time and main figures, one line a stage."""
-    rows = [HEADER, *(_row(ended) for ended in outcome.stages.values())]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADER))]
+    return laid_out([HEADER, *(_row(ended) for ended in outcome.stages.values())])
+
+
+def laid_out(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows as lines whose columns stand under each other."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     padded = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
     return [line.rstrip() for line in padded]
 
@@ -62,7 +67,7 @@ def run_document(outcome: RunOutcome, report: Path | None) -> dict[str, Any]:
 def figures(summary: Mapping[str, float | int | str], limit: int | None = None) -> str:
     """Main figures in words: ``eval_perplexity 8.1, eval_loss 2.09``; the most telling first."""
     names = telling_first(summary)[:limit]
-    return ", ".join(f"{name} {_number(summary[name])}" for name in names)
+    return ", ".join(f"{name} {number(summary[name])}" for name in names)
 
 
 def telling_first(names: Iterable[str]) -> list[str]:
@@ -71,12 +76,13 @@ def telling_first(names: Iterable[str]) -> list[str]:
 
 
 def _rank(name: str) -> int:
-    if name.endswith(("_low", "_high")):
+    if name.endswith(INTERVAL):
         return len(TELLING) + 1
     return next((place for place, start in enumerate(TELLING) if name.startswith(start)), len(TELLING))
 
 
-def _number(value: float | int | str) -> str:
+def number(value: float | int | str) -> str:
+    """A figure with the digits that tell something."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
+from rlhfc.compile.action import stage_of
 from rlhfc.errors import Diagnostic
 from rlhfc.kind import EngineParams
 from rlhfc.spec.model import Draft
@@ -50,7 +51,7 @@ def engine_faults(drafts: Mapping[str, Draft]) -> Iterator[Diagnostic]:
             own = list(sharding_faults(engine)) if owner is draft else []
             for name, message, hint in [*own, *device_faults(engine, device)]:
                 at = (*path, name)
-                where = "" if owner is draft else f" (`{draft.name}` has `device: cpu`)"
+                where = "" if owner is draft else f" (`{stage_of(draft.name)}` has `device: cpu`)"
                 yield Diagnostic(f"{owner.address(at)}: {message}{where}", owner.locate(at), hint)
 
 
@@ -58,7 +59,7 @@ def _owner(drafts: Mapping[str, Draft], draft: Draft, dotted: str) -> tuple[Draf
     """The draft whose parameters hold the engine at ``dotted``, and the path there."""
     path = tuple(dotted.split(".")) if dotted else ()
     if path and path[0] in draft.inputs:
-        upstream = (draft.inputs[path[0]].ref or "").partition(".")[0]
+        upstream = (draft.inputs[path[0]].ref or "").rpartition(".")[0]
         return drafts.get(upstream), path[1:]
     return draft, path
 

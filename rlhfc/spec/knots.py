@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 
 import networkx
 
+from rlhfc.compile.action import stage_of
 from rlhfc.errors import Diagnostic
 from rlhfc.spec.model import Draft, References
 
@@ -26,15 +27,25 @@ def graph_of(references: References) -> networkx.DiGraph[str]:
 def cycle_faults(drafts: Mapping[str, Draft], references: References) -> Iterator[Diagnostic]:
     """One diagnostic for each knot of stages that feed each other."""
     graph = graph_of(references)
+    for circle in circles(graph):
+        address = graph.edges[circle[-2], circle[0]]["addresses"][0]
+        mark = drafts[circle[0]].locate(tuple(address.split(".")))
+        message = f"stages wait for each other: {' → '.join(map(stage_of, circle))}"
+        yield Diagnostic(message, mark, "remove one of the references")
+
+
+def circles(graph: networkx.DiGraph[str]) -> Iterator[list[str]]:
+    """The shortest way round each knot, from its first node back to it."""
+    position = {name: index for index, name in enumerate(graph)}
     for knot in networkx.strongly_connected_components(graph):
-        first = next(name for name in drafts if name in knot)
+        first = min(knot, key=position.__getitem__)
         within = graph.subgraph(knot)
         ways = [networkx.shortest_path(within, after, first) for after in within.successors(first)]
-        if not ways:
-            continue
-        circle = [first, *min(ways, key=len)]
-        address = graph.edges[circle[-2], first]["addresses"][0]
-        mark = drafts[first].locate(tuple(address.split(".")))
-        yield Diagnostic(
-            f"stages wait for each other: {' → '.join(circle)}", mark, "remove one of the references"
-        )
+        if ways:
+            yield [first, *min(ways, key=len)]
+
+
+def knotted(graph: networkx.DiGraph[str]) -> set[str]:
+    """Every node that is on the way round some knot."""
+    knots = networkx.strongly_connected_components(graph)
+    return {name for knot in knots for name in knot if len(knot) > 1 or graph.has_edge(name, name)}

@@ -3,64 +3,119 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, get_args
 
 from pydantic import ValidationError, create_model
 
-from rlhfc.compile.action import LoadedKind
+from rlhfc.compile.action import LoadedKind, stage_of
 from rlhfc.compile.kinds import load_kinds
 from rlhfc.errors import Diagnostic, Mark, UserError, did_you_mean, listing
 from rlhfc.kind import SpecModel, StageParams
+from rlhfc.spec.compose import compose
 from rlhfc.spec.engines import engine_faults
+from rlhfc.spec.environment import environment_faults, misplaced_secrets
 from rlhfc.spec.inputs import walk_inputs
 from rlhfc.spec.lifecycle import ignore_faults, library_faults, library_policy
+from rlhfc.spec.matrix import axis_names, read_matrix
 from rlhfc.spec.messages import Subject, explain, shown
-from rlhfc.spec.model import STAGE_NAME, Draft, PipelineSpec, SpecFile, StageSpec
+from rlhfc.spec.model import STAGE_NAME, Draft, PipelineSpec, References, SpecFile, StageSpec
 from rlhfc.spec.nodes import Node
-from rlhfc.spec.overrides import override
-from rlhfc.spec.parse import Read, parse_file
+from rlhfc.spec.overrides import OPTION, folder_of, override
+from rlhfc.spec.parse import Read
 from rlhfc.spec.ports import connect, in_order, port_faults
+from rlhfc.spec.references import fill
+from rlhfc.spec.variables import WITHIN_STAGES, Scope, read_scope, unused_names
+from rlhfc.spec.variants import RawStage, Variant, expand
 
 NUMERICS = get_args(SpecFile.model_fields["numerics"].annotation)
 
 __all__ = ["PipelineSpec", "StageSpec", "load_pipeline"]
 
 
-def load_pipeline(path: Path, overrides: Sequence[str] = (), read: Read = Path.read_bytes) -> PipelineSpec:
+def load_pipeline(
+    path: Path,
+    overrides: Sequence[str] = (),
+    overlays: Sequence[Path] = (),
+    read: Read = Path.read_bytes,
+) -> PipelineSpec:
     """Load, check and connect a spec.
 
     Args:
         path: the YAML file.
         overrides: ``stage.field.sub=value`` each, the value in YAML, later ones over earlier ones.
+        overlays: YAML files that are laid over the spec, later ones over earlier ones.
         read: gives the bytes of a spec file.
 
     Raises:
         UserError: with every mistake that could be found, in the order of the file.
     """
     faults: list[Diagnostic] = []
-    root = override(parse_file(path, read), overrides, faults)
+    composed = compose(path, overlays, read, faults)
+    root = override(composed.root, overrides, faults)
+    faults.extend(unused_names(root, composed.parts, {path, *overlays, OPTION}))
+    scope = read_scope(root, axis_names(root))
+    root = _with_names(root, scope)
     top = _top_level(root, faults)
-    drafts = _drafts(root, _kinds(root, path.parent, faults), faults)
+    raw = _raw_stages(root, scope, _kinds(root, path, faults), faults)
+    matrix = read_matrix(root.child("matrix"), faults)
+    scope.withdraw(matrix.axes, [stage.node for stage in raw.values()])
+    drafts = _drafts(expand(raw, matrix, scope, faults), faults)
     references = connect(drafts)
-    faults.extend(port_faults(drafts))
-    ordered = in_order(references)
-    if len(ordered) < len(drafts):
-        from rlhfc.spec.knots import cycle_faults
-
-        faults.extend(cycle_faults(drafts, references))
-    faults.extend(engine_faults(drafts))
+    faults = list(_all_faults(faults, scope, drafts, references))
     faults.extend(library_faults(root, drafts))
-    faults.extend(ignore_faults(drafts))
     if faults or top is None:
         raise UserError(sorted(dict.fromkeys(faults), key=partial(_position, path)))
-    stages = {name: stage for name in ordered if (stage := _stage(drafts[name])) is not None}
-    name, policy, files = top.name or path.stem, library_policy(top), (path.absolute(),)
-    return PipelineSpec(name, path.absolute(), stages, references, top.description, policy, files)
+    stages = {name: stage for name in in_order(references) if (stage := _stage(drafts[name])) is not None}
+    return PipelineSpec(
+        name=top.name or path.stem,
+        path=path.absolute(),
+        stages=stages,
+        references=references,
+        description=top.description,
+        libraries=library_policy(top),
+        files=composed.files,
+    )
+
+
+def _all_faults(
+    faults: list[Diagnostic], scope: Scope, drafts: Mapping[str, Draft], references: References
+) -> Iterator[Diagnostic]:
+    """What was found before, and what is wrong between stages; one mistake for each broken reference."""
+    misplaced = list(misplaced_secrets(drafts))
+    broken = scope.broken.union(node.mark for node, _ in misplaced)
+    between = (port_faults(drafts), _cycle_faults(drafts, references), engine_faults(drafts))
+    for fault in chain(faults, *between, ignore_faults(drafts), environment_faults(drafts)):
+        if fault.mark not in broken:
+            yield fault
+    yield from scope.faults
+    yield from (fault for _, fault in misplaced)
+
+
+def _cycle_faults(drafts: Mapping[str, Draft], references: References) -> Iterator[Diagnostic]:
+    if len(in_order(references)) < len(drafts):
+        from rlhfc.spec.knots import cycle_faults
+
+        yield from cycle_faults(drafts, references)
+
+
+def _with_names(root: Node, scope: Scope) -> Node:
+    """The spec with names replaced, but inside of stages, where they may differ between variants."""
+    flat = scope.under()
+    entries = {
+        name: scope.opened(node) if name in (*WITHIN_STAGES, "vars") else fill(node, flat)
+        for name, node in (root.mapping or {}).items()
+    }
+    stages = entries.get("stages")
+    if stages is not None and stages.mapping is not None:
+        opened = {name: scope.opened(stage) for name, stage in stages.mapping.items()}
+        entries["stages"] = replace(stages, data=opened)
+    return replace(root, data=entries) if root.mapping is not None else root
 
 
 def _top_level(root: Node, faults: list[Diagnostic]) -> SpecFile | None:
@@ -79,36 +134,60 @@ def _top_level(root: Node, faults: list[Diagnostic]) -> SpecFile | None:
         return None
 
 
-def _kinds(root: Node, base: Path, faults: list[Diagnostic]) -> Mapping[str, LoadedKind]:
+def _kinds(root: Node, spec: Path, faults: list[Diagnostic]) -> Mapping[str, LoadedKind]:
     """Registry of the built-in kinds and of those user folders that are right."""
     listed = root.child("kinds")
     kinds, folders = load_kinds([]), list[Path]()
     for node in (listed.items or ()) if listed else ():
         if not isinstance(node.data, str):
             continue
+        folder = folder_of(node.key or node.mark, spec) / node.data
         try:
-            kinds = load_kinds([*folders, base / node.data])
-            folders.append(base / node.data)
+            kinds = load_kinds([*folders, folder])
+            folders.append(folder)
         except UserError as error:
             faults.extend(replace(fault, mark=fault.mark or node.mark) for fault in error.diagnostics)
     return kinds
 
 
-def _drafts(root: Node, kinds: Mapping[str, LoadedKind], faults: list[Diagnostic]) -> dict[str, Draft]:
+def _raw_stages(
+    root: Node, scope: Scope, kinds: Mapping[str, LoadedKind], faults: list[Diagnostic]
+) -> dict[str, RawStage]:
+    """Stages with their defaults, before the matrix."""
     listed = root.child("stages")
     stages = {
         name: node
         for name, node in ((listed.mapping or {}) if listed else {}).items()
         if node.mapping is not None
     }
-    loaded = {name: _kind_of(name, node, kinds, faults) for name, node in stages.items()}
+    values = scope.under()
+    loaded = {name: _kind_of(name, node, values, kinds, faults) for name, node in stages.items()}
     defaults = _defaults(root, loaded.values(), faults)
-    ports = {name: tuple(kind.kind.outputs) for name, kind in loaded.items() if kind is not None}
-    return {name: _draft(name, node, loaded[name], defaults, ports, faults) for name, node in stages.items()}
+    return {name: _raw_stage(node, loaded[name], defaults) for name, node in stages.items()}
+
+
+def _raw_stage(node: Node, loaded: LoadedKind | None, defaults: Mapping[str, Node]) -> RawStage:
+    own = {field: value for field, value in (node.mapping or {}).items() if field != "kind"}
+    fields = loaded.kind.params.model_fields if loaded is not None else {}
+    filled = {field: value for field, value in defaults.items() if field in fields and field not in own}
+    return RawStage(replace(node, data={**filled, **own}), loaded, frozenset(filled))
+
+
+def _drafts(variants: Mapping[str, Variant], faults: list[Diagnostic]) -> dict[str, Draft]:
+    ports = {
+        stage_of(name): tuple(variant.raw.loaded.kind.outputs)
+        for name, variant in variants.items()
+        if variant.raw.loaded is not None
+    }
+    return {name: _draft(name, variant, ports, faults) for name, variant in variants.items()}
 
 
 def _kind_of(
-    name: str, node: Node, kinds: Mapping[str, LoadedKind], faults: list[Diagnostic]
+    name: str,
+    node: Node,
+    values: Mapping[str, Node],
+    kinds: Mapping[str, LoadedKind],
+    faults: list[Diagnostic],
 ) -> LoadedKind | None:
     """Kind of a stage, or None after saying why there is none."""
     if not re.match(STAGE_NAME, name):
@@ -120,6 +199,7 @@ def _kind_of(
             Diagnostic(f"{name}: missing field `kind`", node.place(), f"kinds: {listing(list(kinds))}")
         )
         return None
+    named = fill(named, values)
     if named.data is None:
         message = f"{name}.kind: expected the name of a kind, got {shown(named)}"
         faults.append(Diagnostic(message, named.place(), f"kinds: {listing(list(kinds))}"))
@@ -153,30 +233,21 @@ def _defaults(
 
 
 def _draft(
-    name: str,
-    node: Node,
-    loaded: LoadedKind | None,
-    defaults: Mapping[str, Node],
-    ports: dict[str, tuple[str, ...]],
-    faults: list[Diagnostic],
+    name: str, variant: Variant, ports: Mapping[str, tuple[str, ...]], faults: list[Diagnostic]
 ) -> Draft:
-    own = {field: value for field, value in (node.mapping or {}).items() if field != "kind"}
-    if loaded is None:
-        return Draft(name, replace(node, data=own), None, None, {})
-    model = loaded.kind.params
-    filled = {
-        field: value for field, value in defaults.items() if field in model.model_fields and field not in own
-    }
-    whole = replace(node, data={**filled, **own})
-    values = whole.plain()
-    defaulted = frozenset(filled)
+    raw, node = variant.raw, variant.node
+    if raw.loaded is None:
+        return Draft(name, node, None, None, {})
+    model = raw.loaded.kind.params
+    values = node.plain()
     try:
         params, complete = model.model_validate(values), True
     except ValidationError as error:
-        subject = Subject(model, whole, name, f"kind `{loaded.kind.name}`", ports, defaulted)
-        faults.extend(explain(error, subject))
+        kind = f"kind `{raw.loaded.kind.name}`"
+        faults.extend(explain(error, Subject(model, node, stage_of(name), kind, ports, raw.defaulted)))
         params, complete = _right_fields(model, values), False
-    return Draft(name, whole, loaded, params, dict(walk_inputs(params)), complete, defaulted)
+    inputs = dict(walk_inputs(params))
+    return Draft(name, node, raw.loaded, params, inputs, complete, raw.defaulted, variant.values)
 
 
 def _right_fields(model: type[StageParams], values: dict[str, Any]) -> StageParams:
@@ -200,7 +271,15 @@ def _right_fields(model: type[StageParams], values: dict[str, Any]) -> StagePara
 def _stage(draft: Draft) -> StageSpec | None:
     if draft.loaded is None or draft.params is None or not draft.complete:
         return None
-    return StageSpec(draft.name, draft.loaded, draft.params, draft.locate(()), draft.node, draft.defaulted)
+    return StageSpec(
+        name=draft.name,
+        loaded=draft.loaded,
+        params=draft.params,
+        mark=draft.locate(()),
+        node=draft.node,
+        defaulted=draft.defaulted,
+        variant=draft.variant,
+    )
 
 
 def _position(spec: Path, fault: Diagnostic) -> tuple[bool, bool, str, int, int]:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from rlhfc.compile.action import VARIANT
 from rlhfc.errors import Diagnostic, did_you_mean, nearest
 from rlhfc.kind import InputModel
 from rlhfc.spec.nodes import Node, Path
@@ -153,7 +154,7 @@ def _missing(path: Path, subject: Subject) -> Diagnostic:
     name, parent = str(path[-1]), path[:-1]
     called = subject.address(parent)
     hint = None
-    for model in _models_at(subject.model, parent):
+    for model in models_at(subject.model, parent):
         for key, info in model.model_fields.items():
             if name in (key, info.alias) and info.description:
                 only = get_args(info.annotation) if get_origin(info.annotation) is Literal else ()
@@ -167,7 +168,7 @@ def _refused(path: Path, details: ErrorDetails, subject: Subject) -> Diagnostic:
     message = str(details["ctx"]["error"]) if "ctx" in details else details["msg"]
     node = subject.node.descend(path)[0]
     hint = None
-    if InputModel in _models_at(subject.model, path) and node.mapping is None:
+    if InputModel in models_at(subject.model, path) and node.mapping is None:
         hint = _reference_hint(str(node.data), subject.ports)
     first = re.match(r"`?([a-z][a-z0-9_]*)`?\b", message)
     named = node.child(first[1]) if first else None
@@ -175,6 +176,8 @@ def _refused(path: Path, details: ErrorDetails, subject: Subject) -> Diagnostic:
 
 
 def _reference_hint(text: str, ports: Mapping[str, Sequence[str]]) -> str | None:
+    if VARIANT in text:
+        return f'quote the whole name: `"ppo{VARIANT}kl=0.02,lr=1e-06.actor"`'
     if text in ports:
         return "write " + " or ".join(f"`{text}.{port}`" for port in ports[text])
     if re.match(r"(\.{0,2}|~)/", text) or re.search(r"\.(jsonl?|parquet|gguf|py)$", text):
@@ -189,7 +192,7 @@ def _reference_hint(text: str, ports: Mapping[str, Sequence[str]]) -> str | None
 
 def _shape(path: Path, found: Sequence[ErrorDetails], subject: Subject, node: Node) -> tuple[str, str | None]:
     """What was expected, every branch of a union named, and a hint."""
-    if InputModel in _models_at(subject.model, path):
+    if InputModel in models_at(subject.model, path):
         return _A_SOURCE, None
     wanted: list[str] = []
     hint = None
@@ -250,12 +253,12 @@ def shown(node: Node) -> str:
 def _field_names(subject: Subject, path: Path) -> list[str]:
     return [
         info.alias or name
-        for model in _models_at(subject.model, path)
+        for model in models_at(subject.model, path)
         for name, info in model.model_fields.items()
     ]
 
 
-def _models_at(model: type[BaseModel], path: Path) -> list[type[BaseModel]]:
+def models_at(model: type[BaseModel], path: Path) -> list[type[BaseModel]]:
     """Models that the value at ``path`` may be an instance of."""
     return [each for each in _types_at(model, path) if isinstance(each, type) and issubclass(each, BaseModel)]
 

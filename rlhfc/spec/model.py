@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from rlhfc.compile.action import LoadedKind
+from rlhfc.compile.action import LoadedKind, stage_of
 from rlhfc.compile.policy import LibraryPolicy, Policy
 from rlhfc.errors import Mark
 from rlhfc.kind import InputModel, SpecModel, StageParams
-from rlhfc.spec.nodes import Node
+from rlhfc.spec.nodes import Node, Scalar
+from rlhfc.spec.overrides import folder_of
 
 if TYPE_CHECKING:
     import networkx
@@ -29,11 +30,15 @@ class SpecFile(SpecModel):
     """The top level of a spec. What stands in a stage is checked against its kind."""
 
     version: Literal[1] = Field(alias="schema", description="version of the spec's form")
+    include: list[str] = Field(
+        default_factory=list, description="files underneath this one, relative to it; later ones over earlier"
+    )
     name: str | None = Field(None, min_length=1, description="name of the pipeline; default: the file's stem")
     description: str = Field("", description="free text, shown in the report")
     kinds: list[str] = Field(
-        default_factory=list, description="folders, relative to the spec, whose sub-folders are stage kinds"
+        default_factory=list, description="folders, relative to this file, whose sub-folders are stage kinds"
     )
+    vars: dict[str, Any] = Field(default_factory=dict, description="values by name, for `${name}`")
     defaults: dict[str, Any] = Field(
         default_factory=dict,
         description="values for every stage whose kind has such a field and that does not set it",
@@ -45,6 +50,10 @@ class SpecFile(SpecModel):
     )
     numerics: Literal["recorded", "strict"] = Field(
         "recorded", description="`numerics` of every stage that does not say otherwise"
+    )
+    matrix: dict[str, Any] = Field(
+        default_factory=dict,
+        description="axes, each a list of values for `${matrix.axis}`, and `exclude`: choices left out",
     )
     stages: dict[str, dict[str, Any]] = Field(min_length=1, description="stages by name")
 
@@ -60,6 +69,7 @@ class Draft:
         inputs: of ``params``, by address.
         complete: whether ``params`` has every field.
         defaulted: fields whose value came from ``defaults``.
+        variant: values of its axes.
     """
 
     name: str
@@ -69,6 +79,7 @@ class Draft:
     inputs: Mapping[str, InputModel]
     complete: bool = False
     defaulted: frozenset[str] = frozenset()
+    variant: Mapping[str, Scalar] = field(default_factory=dict)
 
     def locate(self, path: tuple[str | int, ...]) -> Mark:
         """Place of the value at ``path``, else of the nearest parent that is written out."""
@@ -76,7 +87,7 @@ class Draft:
 
     def address(self, path: tuple[str | int, ...]) -> str:
         """How a message calls the value at ``path``."""
-        owner = "defaults" if path and path[0] in self.defaulted else self.name
+        owner = "defaults" if path and path[0] in self.defaulted else stage_of(self.name)
         return ".".join((owner, *map(str, path)))
 
 
@@ -88,6 +99,7 @@ class StageSpec:
         mark: its name in the YAML.
         node: its fields as written, defaults and overrides filled in.
         defaulted: fields whose value came from ``defaults``.
+        variant: values of its axes; empty for a stage that the matrix does not multiply.
     """
 
     name: str
@@ -96,6 +108,12 @@ class StageSpec:
     mark: Mark
     node: Node = field(repr=False, compare=False)
     defaulted: frozenset[str] = frozenset()
+    variant: Mapping[str, Scalar] = field(default_factory=dict)
+
+    @property
+    def called(self) -> str:
+        """How messages call it: as the spec does, one name for all variants."""
+        return stage_of(self.name)
 
     def locate(self, path: tuple[str | int, ...]) -> Mark:
         """Place of the leaf at ``path``, else of the nearest parent present in the YAML.
@@ -103,6 +121,11 @@ class StageSpec:
         The steps of an input's address (``"sources.0.data".split(".")``) may be given as they are.
         """
         return self.node.descend(path)[0].place()
+
+    def folder_of(self, path: tuple[str | int, ...], spec: Path) -> Path:
+        """Where a relative path starts that stands at ``path``: the folder of the file that says so."""
+        found = self.node.descend(path)[0]
+        return folder_of(found.key or found.mark, spec)
 
 
 @dataclass(frozen=True)
@@ -116,7 +139,7 @@ class PipelineSpec:
         references: see :data:`References`.
         description: free text.
         libraries: which versions of libraries enter keys.
-        files: every spec file that was read, absolute, this one first.
+        files: that were read, absolute: the spec, what it includes, overlays.
     """
 
     name: str

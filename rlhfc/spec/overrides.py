@@ -1,4 +1,7 @@
-"""``--set stage.field.sub=value``: values of the command line over those of the spec."""
+"""``--set stage.field.sub=value``: values of the command line over those of the spec.
+
+``vars``, ``defaults`` and ``matrix`` in the first place mean the spec's own, unless a stage has that name.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,12 @@ from rlhfc.spec.nodes import Node
 from rlhfc.spec.parse import parse_text
 
 OPTION = Path("--set")
+TOP_LEVEL = ("vars", "defaults", "matrix")
+
+
+def folder_of(mark: Mark, spec: Path) -> Path:
+    """Where a relative path that is written at ``mark`` starts: in its file's folder, or the spec's."""
+    return (spec if mark.file == OPTION else mark.file).parent
 
 
 def override(root: Node, overrides: Sequence[str], faults: list[Diagnostic]) -> Node:
@@ -37,18 +46,20 @@ def _put(root: Node, argument: str) -> Node:
         )
     stages = root.child("stages")
     known = stages.mapping if stages is not None else None
-    if known is not None and path[0] not in known:
-        mark = Mark(OPTION, 0, 1, len(path[0]), argument)
+    if path[0] not in TOP_LEVEL or path[0] in (known or ()):
+        path = ("stages", *path)
+    if known is not None and path[0] == "stages" and path[1] not in known:
+        mark = Mark(OPTION, 0, 1, len(path[1]), argument)
         raise UserError(
-            Diagnostic(f"there is no stage `{path[0]}`", mark, did_you_mean(path[0], known, "stages"))
+            Diagnostic(f"there is no stage `{path[1]}`", mark, did_you_mean(path[1], known, "stages"))
         )
     value = replace(_value(text, argument), key=Mark(OPTION, 0, 1, len(address), argument))
     try:
-        return root.put(("stages", *path), value)
+        return root.put(path, value)
     except LookupError as error:
         steps = error.args[0]
-        parent = ".".join(("stages", *path)[1:steps])
-        message = f"`{parent}` has no `{('stages', *path)[steps]}`"
+        parent = ".".join(path[:steps]).removeprefix("stages.")
+        message = f"`{parent}` has no `{path[steps]}`"
         raise UserError(Diagnostic(message, whole)) from None
 
 

@@ -233,7 +233,9 @@ class _Composer:
             problem = f"{problem} {context}"
             # What is open at the end of the file is better shown where it begins.
             mark = mark if (mark.text or "").strip() else self.mark(start)
-        return Diagnostic(f"not YAML: {problem}", mark)
+        unquoted = re.search(r"(?<![\"'])\$\{[^{}]*\}", mark.text or "")
+        hint = f'inside `{{…}}` and `[…]` write `"{unquoted[0]}"`' if unquoted else None
+        return Diagnostic(f"not YAML: {problem}", mark, hint)
 
     def unprintable(self, problem: str) -> Diagnostic:
         """A diagnostic for a character that YAML forbids, which libyaml does not locate."""

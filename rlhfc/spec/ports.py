@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator, Mapping
 
+from rlhfc.compile.action import VARIANT, stage_of
 from rlhfc.errors import Diagnostic, did_you_mean, listing
 from rlhfc.kind import InputModel, Kind
 from rlhfc.spec.inputs import type_of_input
@@ -56,7 +57,7 @@ def port_faults(drafts: Mapping[str, Draft]) -> Iterator[Diagnostic]:
 
 
 def _split(value: InputModel) -> tuple[str, str]:
-    stage, _, port = (value.ref or "").partition(".")
+    stage, _, port = (value.ref or "").rpartition(".")
     return stage, port
 
 
@@ -73,28 +74,29 @@ def _fault(
         return None
     stage, port = _split(value)
     if stage not in drafts:
-        return f"there is no stage `{stage}`", did_you_mean(stage, drafts, "stages")
+        known = drafts if VARIANT in stage else dict.fromkeys(map(stage_of, drafts))
+        return f"there is no stage `{stage}`", did_you_mean(stage, known, "stages")
     upstream = drafts[stage].loaded
     if upstream is None:
         return None
-    outputs = upstream.kind.outputs
+    outputs, stage = upstream.kind.outputs, stage_of(stage)
     if port not in outputs:
         return f"stage `{stage}` has no output `{port}`", did_you_mean(port, outputs, f"outputs of `{stage}`")
     if outputs[port] != wanted:
-        message = f"expected type `{wanted}`, but `{value.ref}` is of type `{outputs[port]}`"
+        message = f"expected type `{wanted}`, but `{stage}.{port}` is of type `{outputs[port]}`"
         return message, _suppliers(drafts, wanted)
     return None
 
 
 def _suppliers(drafts: Mapping[str, Draft], wanted: str) -> str:
     """A hint that lists the outputs of the right type."""
-    fitting = [
-        f"{name}.{port}"
+    fitting = dict.fromkeys(
+        f"{stage_of(name)}.{port}"
         for name, draft in drafts.items()
         if draft.loaded is not None
         for port, held in draft.loaded.kind.outputs.items()
         if held == wanted
-    ]
+    )
     if not fitting:
         return f"no output of this pipeline is of type `{wanted}`"
-    return f"outputs of type `{wanted}`: {listing(fitting)}"
+    return f"outputs of type `{wanted}`: {listing(list(fitting))}"

@@ -16,7 +16,7 @@ from typing import Any, Generic, NoReturn, TypeVar
 
 from pydantic import TypeAdapter
 
-from rlhfc.kind import Kind, StageParams
+from rlhfc.kind import SECRET, Kind, StageParams
 
 P = TypeVar("P", bound=StageParams)
 FORMAT = 1
@@ -148,6 +148,11 @@ def load_job(kind: Kind, params: type[P], config: Path) -> Job[P]:
         batch=words and Batch(words["global"], words["micro"], words["accumulation"], words["ranks"]),
         paths={name: Path(path) for name, path in text["paths"].items()},
     )
+
+
+def revealed(text: str) -> str:
+    """A setting with its ``${env:NAME}`` replaced, for use at once: what is kept has no secrets."""
+    return SECRET.sub(lambda found: os.environ[found[1]], text)
 
 
 def _replace(params: Any, address: str, value: Any) -> None:

@@ -22,6 +22,7 @@ OTHER = {
     "template": "plain",
     "targets": ["q_proj"],
     "stop_token_ids": [5],
+    "environment": {"NCCL_DEBUG": "INFO"},
     "deepspeed": {"comms_logger": {"enabled": True}},
     "confidence": 0.9,
     "minibatch_size": 32,

@@ -81,6 +81,7 @@ def test_a_key_document_as_a_whole(action: Action) -> None:
         "params.ranks": 1,
         "params.threads": 1,
         "params.log_every": 10,
+        "params.environment": {},
         "params.buckets": 4,
         "params.every": 7,
         "libraries.torch": "2.13.1+cpu",
@@ -176,7 +177,7 @@ def test_a_new_leaf_that_does_not_decide(action: Action) -> None:
     assert isinstance(before, KeyDocument)
     assert isinstance(after, KeyDocument)
     assert before.key == after.key
-    assert {"params.width": 1, "params.pace": 3} == dict(after.recorded.items() - before.recorded.items())
+    assert {**before.recorded, "params.width": 1, "params.pace": 3} == after.recorded
 
 
 @pytest.mark.parametrize("leaf", ["trial_prompts=8", "max_response_tokens=8", "seed=8"])

@@ -127,15 +127,18 @@ def test_templates_that_fail(template: str, message: str, action: Callable[[str]
 
 
 def test_the_environment_of_a_launch(bench: Bench, seven: str, action: Callable[[str], Action]) -> None:
-    """Only what a launch adds: the CPU's accelerator, threads, no download, and where a user's kind lies."""
+    """Only what a launch adds: accelerator, threads, no download, a user's kind, the stage's own."""
     everywhere = {
         "HF_HUB_OFFLINE": "1",
         "OMP_NUM_THREADS": "1",
         "PYTHONHASHSEED": "0",
         "TOKENIZERS_PARALLELISM": "false",
     }
-    actions = bench.compile(seven, ["rm.threads=4", "rm.device=cpu"]).actions
-    assert everywhere == launch_environment(actions["sft"])
+    actions = bench.compile(
+        seven, ["rm.threads=4", "rm.device=cpu", "sft.environment={A: b, C: 'c ${env:D}'}"]
+    ).actions
+    assert everywhere | {"A": "b", "C": "c ${env:D}"} == launch_environment(actions["sft"])
+    assert ["D"] == list(actions["sft"].secrets)
     assert everywhere | {"DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "4"} == launch_environment(actions["rm"])
     made = action("run")
     extra = {"DS_ACCELERATOR": "cpu", "PYTHONPATH": str(made.loaded.python_path)}
@@ -162,6 +165,7 @@ def test_a_resolved_config_as_a_whole(bench: Bench, seven: str) -> None:
             "threads": 1,
             "seed": 1234,
             "log_every": 10,
+            "environment": {},
             "description": "",
             "frozen": False,
             "pin": None,

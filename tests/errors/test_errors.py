@@ -1,7 +1,7 @@
 """Every mistake in a spec, with the exact text that the user sees.
 
 Each folder holds ``spec.yaml``, ``expected.txt`` and, where ``--set`` is used, ``set.txt`` with one
-override a line. To add a case, write its spec and run
+override a line; an ``overlay.yaml`` is laid over the spec. To add a case, write its spec and run
 ``python -m pytest tests/errors --write-expected``, then read what was written.
 """
 
@@ -23,7 +23,7 @@ def rendered(folder: Path) -> str:
     options = folder / "set.txt"
     overrides = options.read_text(encoding="utf-8").splitlines() if options.is_file() else []
     with pytest.raises(UserError) as caught:
-        load_pipeline(folder / "spec.yaml", overrides)
+        load_pipeline(folder / "spec.yaml", overrides, sorted(folder.glob("overlay.yaml")))
     return caught.value.render().replace(f"{folder}/", "") + "\n"
 
 

@@ -54,6 +54,29 @@ def test_plan_of_two_reward_models_is_on_the_page(tmp_path):
     assert plan.split("\n", 1)[1] in (lesson / "README.md").read_text(encoding="utf-8")
 
 
+def test_plan_of_the_sweep_is_on_the_page(tmp_path):
+    """The fourth lesson's page shows the plan as it is printed; what no axis reaches is there once."""
+    lesson = EXAMPLES / "04-sweep"
+    plan = rlhfc("plan", lesson / "pipeline.yaml", tmp_path / "store").stdout
+    assert plan.split("\n", 1)[1] in (lesson / "README.md").read_text(encoding="utf-8")
+
+
+def test_overlay_of_the_sweep_shortens_every_stage(tmp_path):
+    """The fourth lesson's overlay sets the steps of all training stages, and changes no other name."""
+    lesson = EXAMPLES / "04-sweep"
+    overlay = ("--overlay", str(lesson / "glance.yaml"))
+    plan = rlhfc("plan", lesson / "pipeline.yaml", tmp_path, "--json", "--show", *overlay)
+    stages = {
+        stage["stage"]: stage["rendered"]["config"]["params"] for stage in json.loads(plan.stdout)["stages"]
+    }
+    steps = {name: params["max_steps"] for name, params in stages.items() if "max_steps" in params}
+    variants = ("kl=0.02,lr=0.0002", "kl=0.02,lr=0.0005", "kl=0.1,lr=0.0005")
+    assert dict.fromkeys(("sft", "reward", *(f"ppo@{each}" for each in variants)), 2) == steps
+    assert [(0.02, 2e-4), (0.02, 5e-4), (0.1, 5e-4)] == [
+        (stages[f"ppo@{each}"]["kl_coef"], stages[f"ppo@{each}"]["actor_learning_rate"]) for each in variants
+    ]
+
+
 def test_one_computation_twice_has_one_key(tmp_path):
     """Without its centring term the second reward model is the first: their resolved settings agree."""
     lesson = EXAMPLES / "01-two-reward-models" / "pipeline.yaml"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -27,19 +29,24 @@ kinds: [kinds]
 stages:
   second:
     kind: toy
-    device: auto       # default
-    ranks: 1           # default
-    threads: 1         # default
-    seed: 1234         # default
-    log_every: 5       # pipe.yaml:3 (defaults)
-    description: "on"  # --set second.description='on'
-    left: first.thing  # pipe.yaml:8
-    right: null        # default
-    value: 2           # pipe.yaml:9
-    steps: 1           # default
-    constant: false    # default
-    step_seconds: 0.0  # default
-    behave: well       # default
+    numerics: recorded  # default
+    device: auto        # default
+    ranks: 1            # default
+    threads: 1          # default
+    seed: 1234          # default
+    log_every: 5        # pipe.yaml:3 (defaults)
+    environment: {}     # default
+    description: "on"   # --set second.description='on'
+    frozen: false       # default
+    pin: null           # default
+    ignore_changes: []  # default
+    left: first.thing   # pipe.yaml:8
+    right: null         # default
+    value: 2            # pipe.yaml:9
+    steps: 1            # default
+    constant: false     # default
+    step_seconds: 0.0   # default
+    behave: well        # default
 """ == story.type("config", "pipe.yaml", "second", "--set", "second.description='on'")
 
 
@@ -97,10 +104,25 @@ def test_it_can_be_run_again(path: Path, explicit: bool) -> None:
     text = "\n".join(resolved_lines(spec, spec.stages, explicit=explicit)).encode()
     again = load_pipeline(path.with_name("resolved.yaml"), read=lambda _: text)
     assert (spec.name, spec.description) == (again.name, again.description)
+    plain = dict(zip(spec.stages, again.stages, strict=True))  # variants stand alone under plain names
+    assert all(name == plain[name] for name in spec.stages if "@" not in name)
     # A kind of the user's is loaded anew each time: its class is another.
-    assert {
-        name: (stage.loaded.folder, stage.params.model_dump()) for name, stage in spec.stages.items()
-    } == {name: (stage.loaded.folder, stage.params.model_dump()) for name, stage in again.stages.items()}
+    assert [
+        (stage.loaded.folder, referring(stage.params.model_dump(), plain)) for stage in spec.stages.values()
+    ] == [(stage.loaded.folder, stage.params.model_dump()) for stage in again.stages.values()]
+
+
+def referring(value: Any, names: Mapping[str, str]) -> Any:
+    """Plain values in which references lead to stages of other names."""
+    if isinstance(value, list):
+        return [referring(item, names) for item in value]
+    if not isinstance(value, dict):
+        return value
+    inside = {name: referring(item, names) for name, item in value.items()}
+    if isinstance(inside.get("ref"), str):
+        stage, _, port = inside["ref"].rpartition(".")
+        inside["ref"] = f"{names[stage]}.{port}"
+    return inside
 
 
 def test_a_stage_that_is_not_there(story: Story) -> None:

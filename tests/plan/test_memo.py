@@ -169,3 +169,26 @@ def test_the_memo_is_json(made: list[int]) -> None:
     asked, document = map(json.loads, file.read_text().splitlines())
     assert ["question", "stamps"] == sorted(asked)
     assert "1.0" == document["format_version"]
+
+
+@pytest.mark.parametrize("edited", ["parts/base.yaml", "parts/more.yaml", "over.yaml", "link.yaml"])
+def test_every_file_of_a_spec_counts(edited: str, made: list[int], spec: Path) -> None:
+    """A change of an included file, of one that it includes, of an overlay or of what a link leads to."""
+    at = spec.parent
+    (at / "parts").mkdir()
+    (at / "parts/base.yaml").write_text(f"include: [more.yaml]\n{SPEC.replace('rows.jsonl', '../rows')}")
+    (at / "parts/more.yaml").write_text("kinds: [../kinds]\n")
+    (at / "over.yaml").write_text("include: [link.yaml]\n")
+    (at / "other.yaml").write_text("description: x\n")
+    (at / "link.yaml").symlink_to("other.yaml")
+    spec.write_text("schema: 1\ninclude: [parts/base.yaml]\nkinds: [kinds]\n")
+    command = ["plan", "toy.yaml", "--overlay", "over.yaml"]
+    assert [0, 0] == [main(command), main(command)]
+    assert 2 == len(made)
+    if edited == "link.yaml":
+        (at / edited).unlink()
+    (at / edited).write_text((at / edited).read_text() if (at / edited).exists() else "description: y\n")
+    with (at / edited).open("a") as stream:
+        stream.write("# edited\n")
+    assert 0 == main(command)
+    assert 3 == len(made)

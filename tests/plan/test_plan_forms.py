@@ -157,6 +157,8 @@ def test_the_same_facts_as_json(toy: Toy) -> None:
             {
                 "stage": "split",
                 "kind": "split",
+                "variant": {},
+                "file": "toy.yaml",
                 "line": 1,
                 "verdict": "cached",
                 "key": cached.key,
@@ -177,6 +179,8 @@ def test_the_same_facts_as_json(toy: Toy) -> None:
             {
                 "stage": "fit",
                 "kind": "fit",
+                "variant": {},
+                "file": "toy.yaml",
                 "line": 1,
                 "verdict": "run",
                 "key": run.key,
@@ -206,6 +210,8 @@ def test_the_same_facts_as_json(toy: Toy) -> None:
             {
                 "stage": "score",
                 "kind": "score",
+                "variant": {},
+                "file": "toy.yaml",
                 "line": 1,
                 "verdict": "undecided",
                 "key": undecided.key,

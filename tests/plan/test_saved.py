@@ -154,6 +154,7 @@ def test_the_file(spec: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert {
         "spec": "toy.yaml",
         "store": "kept",
+        "overlays": [],
         "mirror": [],
         "overrides": ["first.rate=0.5"],
         "target": ["first"],

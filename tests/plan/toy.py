@@ -153,7 +153,9 @@ def make_toy(tmp_path: Path) -> Toy:
         params = ToyParams(source={"path": "rows.jsonl"})
         loaded = LoadedKind(declared, folder, f"{name}.main", tmp_path)
         code = {f"{name}/main.py": "b3:11"}
-        return Action("toy", name, loaded, params, {"source": binding}, None, "cpu", code=code)
+        return Action(
+            "toy", name, loaded, params, {"source": binding}, None, "cpu", code=code, file=Path("toy.yaml")
+        )
 
     rows = ResolvedSource("path:rows.jsonl", "b3:rows")
     fit = action("fit", UpstreamOutput("split", "out"), libraries=("torch",), resumable=True)

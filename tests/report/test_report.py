@@ -4,6 +4,7 @@ import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -26,11 +27,12 @@ class Pipes:
     spec = Path("letters.yaml")
 
     def __init__(self, upstream):
-        self.actions = upstream
+        self.above = upstream
+        self.actions = {name: SimpleNamespace(variant={}) for name in upstream}
 
     def upstream(self, stage):
         """Name what a stage reads from."""
-        return self.actions[stage]
+        return self.above[stage]
 
 
 class Checker(HTMLParser):

@@ -210,13 +210,13 @@ def test_outputs_that_disagree_are_not_believed(tmp_path, files, changes, messag
 )
 def test_guard_tells_how_a_command_ended(tmp_path, command, returncode, said):
     """Exit status or signal of the command itself, and both its streams in the log."""
-    found = LocalLauncher().start(command, {}, tmp_path).wait()
+    found = LocalLauncher().start(command, {}, tmp_path, {}).wait()
     assert (returncode, (), said) == (found.returncode, found.survivors, (tmp_path / "log").read_text())
 
 
 def test_killed_guard_is_noticed(tmp_path):
     """When the guard itself is killed nobody saw the end, and that is what is said."""
-    session = LocalLauncher().start(["sleep", "1000"], {}, tmp_path)
+    session = LocalLauncher().start(["sleep", "1000"], {}, tmp_path, {})
     wait_for(lambda: session.identity.lives())
     os.kill(session.identity.pid, signal.SIGKILL)
     assert session.wait().returncode is None

@@ -297,8 +297,15 @@ SCRAPS = st.sampled_from(
         {},
         {"path": "p"},
         {"x": {}},
+        "${start}",
+        "${matrix.kl} of ${steps}",
+        "${env:A}",
+        "$${ ${",
+        {"kl": "${kl}", "exclude": [{"kl": 0.02}]},
+        ["${matrix.lr}"],
     ]
 )
+DOCUMENTS = st.sampled_from(["pipelines/llama2.yaml", "examples/04-sweep/pipeline.yaml"])
 
 
 def places(value, path=()):
@@ -309,11 +316,11 @@ def places(value, path=()):
             yield from places(below, (*path, step))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.data())
 def test_any_damage_is_a_mistake_of_the_users(tmp_path_factory, data):
     """However a spec is damaged, loading gives a pipeline or located mistakes, never another failure."""
-    document = parse_file(Path("pipelines/llama2.yaml")).plain()
+    document = parse_file(Path(data.draw(DOCUMENTS))).plain()
     for _ in range(data.draw(st.integers(1, 3))):
         *parents, last = data.draw(st.sampled_from(list(places(document))))
         holder = reduce(getitem, parents, document)

@@ -10,28 +10,31 @@ import pytest
 
 from rlhfc.compile.kinds import load_kinds
 from rlhfc.spec.parse import parse_file, parse_text
-from rlhfc.spec.schema import pipeline_schema, schema_text
+from rlhfc.spec.schema import overlay_schema, pipeline_schema, schema_texts
 
 ROOT = Path(__file__).parents[2]
 KINDS = load_kinds([])
 VALIDATOR = jsonschema.Draft202012Validator(pipeline_schema(KINDS))
+OVERLAY = jsonschema.Draft202012Validator(overlay_schema(KINDS))
 EXPORT = "  export: {kind: export, model: {path: m}}\n"
 
 
-def complaints(text: str) -> list[str]:
+def complaints(text: str, validator: jsonschema.Draft202012Validator = VALIDATOR) -> list[str]:
     """Places of a YAML text that the schema refuses."""
-    errors = VALIDATOR.iter_errors(parse_text(text, Path("x")).plain())
+    errors = validator.iter_errors(parse_text(text, Path("x")).plain())
     return sorted({error.json_path for error in errors})
 
 
 def test_schema_is_a_schema():
-    """The generated document follows its own dialect."""
+    """The generated documents follow their own dialect."""
     jsonschema.Draft202012Validator.check_schema(pipeline_schema(KINDS))
+    jsonschema.Draft202012Validator.check_schema(overlay_schema(KINDS))
 
 
 def test_committed_schema_is_fresh():
     """`schemas/` holds what the stage kinds say; `rlhfc schema` writes it."""
-    assert (ROOT / "schemas" / "pipeline.schema.json").read_text(encoding="utf-8") == schema_text(KINDS)
+    for name, text in schema_texts(KINDS).items():
+        assert (ROOT / "schemas" / name).read_text(encoding="utf-8") == text, name
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "pipelines").glob("*.yaml")), ids=lambda path: path.name)
@@ -109,8 +112,67 @@ def test_kinds_of_the_users_own_are_accepted():
     )
 
 
+FILLED = """schema: 1
+vars: {anything: [1, {a: b}]}
+matrix: {kl: [0.1, 1, x, true], lr: "${rates}", exclude: [{kl: 0.1}]}
+defaults: {epochs: "${n}", lora: "${lora}", betas: ["${b}", 0.9]}
+kinds: []
+stages:
+  whole: "${stage}"
+  export: {kind: export, model: "${m}", seed: "${matrix.seed}", device: "${d}"}
+  sft: {kind: sft, model: {path: "${m}/x"}, data: "${s}.sft", lora: {rank: "${r}", targets: ["${t}"]}}
+"""
+
+
+def test_text_may_stand_for_any_value():
+    """Wherever a value can be replaced, a text with `${…}` passes."""
+    assert [] == complaints(FILLED)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_field_may_be_replaced(kind):
+    """Each field of each kind takes `${…}`, and not any other text instead of a number or mapping."""
+    fields = KINDS[kind].kind.params.model_fields
+    stages = {"a": {"kind": kind, **dict.fromkeys(fields, "a ${x}")}}
+    assert [] == list(OVERLAY.iter_errors({"stages": stages}))
+    refused = OVERLAY.iter_errors(
+        {"stages": {"a": {"kind": kind, "seed": "x", "device": "$", "ranks": "{}"}}}
+    )
+    assert ["$.stages.a.device", "$.stages.a.ranks", "$.stages.a.seed"] == sorted(
+        e.json_path for e in refused
+    )
+
+
+OVERLAID = (
+    "defaults: {epochs: 2}\nstages: {sft: {epochs: 2}, ppo: null, e: {kind: export}}\nmatrix: {kl: null}\n"
+)
+
+
+def test_overlay_need_not_be_whole():
+    """An overlay, and a spec that includes others, may leave anything out; a whole spec may not."""
+    assert [] == complaints(OVERLAID, OVERLAY)
+    assert [] == complaints(f"include: [base.yaml]\n{OVERLAID}")
+    assert ["$", "$.stages.e", "$.stages.ppo", "$.stages.sft"] == complaints(
+        OVERLAID.replace("defaults: {epochs: 2}\n", "")
+    )
+
+
+def test_mistakes_in_overlays_are_marked():
+    """What an overlay does say is checked."""
+    text = (
+        "stages: {sft: {kind: sft, epochs: two, lora: {rnk: 2}}}\nstage: {}\nmatrix: {a: 1, exclude: [5]}\n"
+    )
+    assert [
+        "$",
+        "$.matrix.a",
+        "$.matrix.exclude[0]",
+        "$.stages.sft.epochs",
+        "$.stages.sft.lora",
+    ] == complaints(text, OVERLAY)
+
+
 def test_schema_is_json_without_machine_paths():
-    """The text is stable JSON that ends with a line break and names no folder of this machine."""
-    text = schema_text(KINDS)
-    assert text == json.dumps(json.loads(text), indent=2, ensure_ascii=False) + "\n"
-    assert str(ROOT) not in text
+    """The texts are stable JSON that ends with a line break and names no folder of this machine."""
+    for text in schema_texts(KINDS).values():
+        assert text == json.dumps(json.loads(text), indent=2, ensure_ascii=False) + "\n"
+        assert str(ROOT) not in text

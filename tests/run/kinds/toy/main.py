@@ -77,6 +77,20 @@ def content() -> str:
     return "constant" if PARAMS["constant"] else f"{PARAMS['value']}({','.join(texts)})"
 
 
+def tell(secret: str) -> None:
+    """Print a secret in every way that a careless stage might."""
+    print(f"whole: {secret}.", flush=True)
+    for part in (f"in parts: {secret[:7]}", secret[7:], ".\n"):
+        sys.stderr.write(part)
+        sys.stderr.flush()
+        time.sleep(0.05)
+    subprocess.run(
+        [sys.executable, "-c", "import os; print('a child:', os.environ['TOY_SECRET'])"], check=True
+    )
+    print(f"three times: {secret}{secret}{secret}.")
+    print("begins like it: " + secret[:7], end="", flush=True)
+
+
 def misbehave_before() -> None:
     """Go wrong before the work is done."""
     match PARAMS["behave"]:
@@ -94,6 +108,8 @@ def misbehave_before() -> None:
         case "family":
             ignore = "import signal, time; signal.signal(15, signal.SIG_IGN); time.sleep(1000)"
             subprocess.Popen([sys.executable, "-c", ignore], start_new_session=True)
+        case "tell" | "tell_survivor":
+            tell(os.environ["TOY_SECRET"])
         case "hang":
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             trace("hangs")
@@ -108,6 +124,9 @@ def misbehave_after() -> None:
                 [sys.executable, "-c", "import time; time.sleep(1000)"],
                 start_new_session=PARAMS["behave"] == "escapee",
             )
+        case "tell_survivor":
+            command = [sys.executable, "-c", "import time; time.sleep(1000)", os.environ["TOY_SECRET"]]
+            subprocess.Popen(command)
         case "symlink":
             (OUT / "link").symlink_to("/etc/hostname")
         case "unlisted":

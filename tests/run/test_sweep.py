@@ -1,0 +1,136 @@
+"""A sweep: what runs, what is shared, and the table at its end."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from workshop import KINDS, Bench
+
+from rlhfc.cli.main import main
+
+SPEC = f"""schema: 1
+kinds: [{KINDS}]
+matrix:
+  kl: [1, 2]
+  lr: [10, 20]
+  exclude: [{{kl: 2, lr: 20}}]
+stages:
+  base: {{kind: toy, value: 5}}
+  ppo: {{kind: toy, left: base.thing, value: "${{matrix.kl}}"}}
+  eval: {{kind: toy, left: ppo.thing, value: "${{matrix.lr}}"}}
+  pick: {{kind: toy, left: "eval@kl=1,lr=10.thing"}}
+"""
+
+
+@pytest.fixture
+def sweep(bench: Bench, monkeypatch) -> Bench:
+    """A sweep over two axes with one choice left out."""
+    monkeypatch.setenv("TOY_TRACE", str(bench.trace_file))
+    bench.spec.write_text(SPEC)
+    return bench
+
+
+def rlhfc(bench: Bench, command: str, *options: str) -> int:
+    """One command on the bench's spec and store."""
+    return main([command, str(bench.spec), *options, "--store", str(bench.folder / "store")])
+
+
+def starts(bench: Bench) -> list[str]:
+    """Stages that were launched since the last look."""
+    found = [line.split()[0] for line in bench.trace() if line.endswith("starts")]
+    bench.trace_file.unlink(missing_ok=True)
+    return sorted(found)
+
+
+def test_sweep_ends_in_a_table(sweep, capsys):
+    """Axes, state and figures of the variants that no other variant reads; what is upstream ran once."""
+    assert 0 == rlhfc(sweep, "run", "--quiet")
+    table = capsys.readouterr().out.split("\n\n")[1]
+    assert (
+        """eval: 3 variants
+kl  lr  state  value
+1   10  done   10
+1   20  done   20
+2   10  done   10"""
+        == table
+    )
+    assert [
+        "base", "eval@kl=1,lr=10", "eval@kl=1,lr=20", "eval@kl=2,lr=10", "pick", "ppo@kl=1", "ppo@kl=2"
+    ] == starts(sweep)  # fmt: skip
+
+
+def test_report_has_the_table(sweep):
+    """The report shows the same table."""
+    assert 0 == rlhfc(sweep, "run", "--quiet")
+    page = (sweep.folder / "store" / "reports" / "toys.html").read_text()
+    section = page.partition("<h2>Variants <small>of eval</small></h2>")[2].partition("</section>")[0]
+    rows = [re.findall(r"<t[hd]>(.*?)</t[hd]>", row) for row in section.split("<tr>")[1:]]
+    assert [
+        ["kl", "lr", "state", "value"],
+        ["1", "10", "done", "10"],
+        ["1", "20", "done", "20"],
+        ["2", "10", "done", "10"],
+    ] == rows
+
+
+def test_sweep_as_json(sweep, capsys):
+    """The same as plain values."""
+    assert 0 == rlhfc(sweep, "run", "--quiet", "--json")
+    assert [
+        {
+            "stage": "eval",
+            "axes": ["kl", "lr"],
+            "variants": [
+                {
+                    "stage": f"eval@kl={kl},lr={lr}",
+                    "values": {"kl": kl, "lr": lr},
+                    "state": "done",
+                    "summary": {"value": lr},
+                }
+                for kl, lr in ((1, 10), (1, 20), (2, 10))
+            ],
+        }
+    ] == json.loads(capsys.readouterr().out)["sweeps"]
+
+
+def test_one_name_forces_all_variants(sweep, capsys):
+    """`--force ppo` means every variant of it, `--force ppo@kl=1` that one."""
+    rlhfc(sweep, "run", "--quiet")
+    starts(sweep)
+    rlhfc(sweep, "run", "--quiet", "--force", "ppo")
+    assert ["ppo@kl=1", "ppo@kl=2"] == starts(sweep)
+    rlhfc(sweep, "run", "--quiet", "--force", "ppo@kl=1")
+    assert ["ppo@kl=1"] == starts(sweep)
+    capsys.readouterr()
+    rlhfc(sweep, "plan", "--json", "--force", "ppo", "--show", "ppo")
+    stages = json.loads(capsys.readouterr().out)["stages"]
+    verdicts = {stage["stage"]: stage["verdict"] for stage in stages if stage["verdict"] != "cached"}
+    assert ["ppo@kl=1", "ppo@kl=2"] == [name for name, verdict in verdicts.items() if verdict == "run"]
+    assert [("ppo@kl=1", {"kl": 1}), ("ppo@kl=2", {"kl": 2})] == [
+        (stage["stage"], stage["variant"]) for stage in stages if "rendered" in stage
+    ]
+
+
+def test_one_more_value_runs_one_more_variant(sweep):
+    """What another value of an axis adds is all that runs; a variant's content decides, not its name."""
+    rlhfc(sweep, "run", "--quiet")
+    starts(sweep)
+    rlhfc(sweep, "run", "--quiet", "--set", "ppo.value=1", "--set", "pick.left=base.thing")
+    assert ["pick"] == starts(sweep), "`ppo` is one stage now, with the content of the first variant"
+    rlhfc(sweep, "run", "--quiet", "--set", "matrix.kl=[2, 1, 3]")
+    assert ["eval@kl=3,lr=10", "eval@kl=3,lr=20", "ppo@kl=3"] == starts(sweep)
+
+
+def test_show_needs_one_variant(sweep, capsys):
+    """`show` takes the full name; for the name of all it says how to name one."""
+    assert 0 == rlhfc(sweep, "show", "ppo@kl=1")
+    assert ["stage     ppo@kl=1 (toy)", "state     run"] == capsys.readouterr().out.splitlines()[:2]
+    assert 1 == rlhfc(sweep, "show", "ppo")
+    assert (
+        "error: `show ppo` names 2 variants\nhint: name one of them, for example `ppo@kl=1`\n"
+        == capsys.readouterr().err
+    )
+    assert 1 == rlhfc(sweep, "show", "ppp")
+    assert "error: `show ppp` names no stage\nhint: did you mean `ppo`?\n" == capsys.readouterr().err
