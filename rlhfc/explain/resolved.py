@@ -102,10 +102,10 @@ def yaml_text(value: Any) -> str:
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(yaml_text, value))}]"
     if isinstance(value, str):
-        value = PLACEHOLDER.sub("$${", value)
-        if BARE.fullmatch(value) and plain_scalar(value) == value and value.lower() not in TRAPS:
-            return value
-        quoted = json.dumps(value, ensure_ascii=False)
+        text = PLACEHOLDER.sub("$${", value)
+        if BARE.fullmatch(text) and plain_scalar(text) == text and text.lower() not in TRAPS:
+            return text
+        quoted = json.dumps(text, ensure_ascii=False)
         return "".join(char if char.isprintable() else _escape(char) for char in quoted)
     return json.dumps(value)
 
