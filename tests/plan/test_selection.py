@@ -58,7 +58,7 @@ def pipeline_of(graph: networkx.DiGraph[str]) -> Pipeline:
         (Selection(target=("score",), start=("reward",)), {"reward", "ppo", "score"}, {"data", "sft"}),
         (Selection(start=("reward",), until=("ppo",)), {"reward", "ppo", "card"}, {"data", "sft"}),
     ],
-    ids=str,
+    ids=lambda value: str(value) if isinstance(value, Selection) else "",
 )
 def test_what_is_chosen(asked: Selection, chosen: set[str], required: set[str]) -> None:
     """Stages that may run, and those that must be there; several options narrow down together."""
