@@ -12,6 +12,7 @@ from pathlib import Path
 from rlhfc.errors import Diagnostic, Mark, UserError, did_you_mean
 from rlhfc.kind import InputModel
 from rlhfc.spec.messages import shown
+from rlhfc.spec.migrations import migrated
 from rlhfc.spec.nodes import Node
 from rlhfc.spec.parse import Read, parse_file
 
@@ -89,7 +90,7 @@ class _Composer:
         """
         place = path.resolve()
         if place not in self._composed:
-            root = self.files[path.absolute()] = parse_file(path, self.read)
+            root = self.files[path.absolute()] = migrated(parse_file(path, self.read))
             self._composed[place] = self._over_included(root, path, (*within, path))
         return self._composed[place]
 
