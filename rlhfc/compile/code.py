@@ -77,6 +77,7 @@ def _data_files(folder: Path) -> Iterator[Path]:
     for path in sorted(folder.iterdir()):
         if path.name.startswith(".") or path.name == "__pycache__":
             continue
+        sys.audit(LOOKED, path)
         if path.is_dir():
             yield from _data_files(path)
         elif path.is_file() and path.suffix not in (".py", ".md") and path.name != TEMPLATE:

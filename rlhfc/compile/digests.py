@@ -179,6 +179,7 @@ def _read_cache(cache: Path | None) -> dict[str, Any]:
 
 def _files_below(folder: Path, prefix: str, above: tuple[tuple[int, int], ...]) -> Iterator[str]:
     """Relative POSIX paths of the files, links followed; ``above`` breaks cycles of linked folders."""
+    sys.audit(LOOKED, folder)
     status = folder.stat()
     here = (status.st_dev, status.st_ino)
     if here in above:
