@@ -363,7 +363,7 @@ def _cause(reason: Reason) -> str:
     """A reason in the model's words: the leaf that changed, else its code."""
     if reason.code is not ReasonCode.PARAMETER_CHANGED:
         return str(reason.code)
-    assert reason.before != reason.after, reason
+    assert repr(reason.before) != repr(reason.after), reason  # `0.0` is not `-0.0`
     return next(part for part in reason.path.split(".") if part in SEMANTIC)
 
 
