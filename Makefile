@@ -47,8 +47,9 @@ bench-plan: $(TRAIN) ## how long a plan takes, against other tools (installed in
 	@test -d .venv-bench || { $(BIN)/python -m venv .venv-bench && .venv-bench/bin/pip install -qq ninja doit dvc snakemake; }
 	@RLHFC_BENCH_BIN=$(CURDIR)/.venv-bench/bin $(BIN)/python benchmarks/plan/bench.py $(ARGS)
 
-random-edits: $(DEV) ## 100,000 random edits of specs, files, code and libraries: is every verdict right and explained?
+random-edits: $(DEV) ## 100,000 random edits of specs, files, code and libraries: is every verdict right and explained, and every remembered plan true?
 	@cd tests/plan && $(CURDIR)/$(BIN)/python random_edits.py $(ARGS)
+	@cd tests/plan && $(CURDIR)/$(BIN)/python random_looks.py $(ARGS)
 
 constraints: ## write constraints.txt again from a fresh venv; torch stays at its pin, so edit that first
 	@python=$$(tools/check-machine $(PYTHON)) && rm -rf build/constraints && "$$python" -m venv build/constraints

@@ -40,6 +40,11 @@ def observed() -> Iterator[set[str]]:
         listener.named.update(filter(_counts, listener.heard.union(_imported())))
 
 
+def absolute(path: str) -> str:
+    """An absolute path to the same place: above a link, ``..`` is not what the letters say."""
+    return os.path.join(os.getcwd(), path) if ".." in path.split(os.sep) else os.path.abspath(path)
+
+
 class _Listener:
     """What was heard of, to be sifted, and what our own code named."""
 
@@ -54,7 +59,7 @@ def _hear(event: str, arguments: tuple[Any, ...]) -> None:
     path = "." if arguments[0] is None else arguments[0]
     if isinstance(path, int) or (event == "open" and _writes(arguments[1], arguments[2])):
         return
-    name = os.path.abspath(os.fsdecode(path))
+    name = absolute(os.fsdecode(path))
     for listener in _listeners:
         (listener.named if event == LOOKED else listener.heard).add(name)
 

@@ -15,6 +15,7 @@ from rlhfc.errors import Diagnostic, UserError
 from rlhfc.observe import LOOKED
 
 BUILT_IN = "rlhfc.stages"
+README = "README.md"
 TEMPLATE = "launch.argv.j2"  # reaches the key as the masked command, as parameters do as values
 
 
@@ -77,9 +78,10 @@ def _data_files(folder: Path) -> Iterator[Path]:
     for path in sorted(folder.iterdir()):
         if path.name.startswith(".") or path.name == "__pycache__":
             continue
+        sys.audit(LOOKED, path)
         if path.is_dir():
             yield from _data_files(path)
-        elif path.is_file() and path.suffix not in (".py", ".md") and path.name != TEMPLATE:
+        elif path.is_file() and path.suffix != ".py" and path.name not in (TEMPLATE, README):
             yield path
 
 

@@ -20,7 +20,7 @@ from rlhfc.store.digest import TreeEntry, file_digest, tree_digest
 STAT_CACHE = "stat-cache.json"
 """Name of the cache in a store's folder."""
 
-CACHE_FORMAT = 1
+CACHE_FORMAT = 2
 # A file that was written this close to its hashing may be written again within the same time stamp.
 RACY_NS = 2_000_000_000
 # Below this many bytes reading is quicker than doubting.
@@ -179,6 +179,7 @@ def _read_cache(cache: Path | None) -> dict[str, Any]:
 
 def _files_below(folder: Path, prefix: str, above: tuple[tuple[int, int], ...]) -> Iterator[str]:
     """Relative POSIX paths of the files, links followed; ``above`` breaks cycles of linked folders."""
+    sys.audit(LOOKED, folder)
     status = folder.stat()
     here = (status.st_dev, status.st_ino)
     if here in above:

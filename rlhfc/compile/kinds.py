@@ -14,6 +14,7 @@ from types import ModuleType
 from rlhfc.compile.action import LoadedKind
 from rlhfc.errors import Diagnostic, Mark, UserError
 from rlhfc.kind import Kind
+from rlhfc.observe import LOOKED
 
 BUILT_IN = "rlhfc.stages"
 
@@ -77,19 +78,21 @@ def _built_in() -> Iterator[tuple[str, _Found]]:
     package = importlib.import_module(BUILT_IN)
     for root in package.__path__:
         for folder in sorted(Path(root).iterdir()):
-            if (folder / "kind.py").is_file():
+            if _holds_kind(folder):
                 yield folder.name, _Found(folder)
 
 
+def _holds_kind(folder: Path) -> bool:
+    sys.audit(LOOKED, folder / "kind.py")
+    return (folder / "kind.py").is_file()
+
+
 def _user_kinds(folder: Path) -> dict[str, _Found]:
+    sys.audit(LOOKED, folder)  # a link may lead elsewhere later
     if not folder.is_dir():
         raise UserError(Diagnostic(f"folder of kinds `{folder}` does not exist"))
     parent = folder.resolve()
-    found = {
-        child.name: _Found(child, parent)
-        for child in sorted(parent.iterdir())
-        if (child / "kind.py").is_file()
-    }
+    found = {child.name: _Found(child, parent) for child in sorted(parent.iterdir()) if _holds_kind(child)}
     if not found:
         hint = "a kind is a sub-folder with `kind.py`, `launch.argv.j2` and `main.py`"
         raise UserError(Diagnostic(f"folder `{folder}` holds no kind", hint=hint))

@@ -55,6 +55,7 @@ class Mirror:
                 "install the distribution that holds it",
             )
         for location in found.submodule_search_locations:
+            sys.audit(LOOKED, Path(location) / relative)
             if (path := Path(location) / relative).exists():
                 return path
         raise self._error(f"package `{name}` holds no `{relative}`, which mirror `{self.target}` names")

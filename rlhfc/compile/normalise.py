@@ -76,10 +76,12 @@ def _reduce(text: str, tree: ast.Module) -> str:
     for start, end in sorted([*_outside(docstrings, comments), *docstrings], reverse=True):
         _cut(lines, start, end)
     inside = {line for (first, _), (last, _) in _outside(docstrings, strings) for line in range(first, last)}
+    # An empty line behind a backslash ends the statement.
+    ending = {number + 1 for number, line in enumerate(lines[:-1], 1) if line.endswith("\\")}
     kept = [
         line if number in inside else line.rstrip()
         for number, line in enumerate(lines, 1)
-        if number in inside or line.strip()
+        if number in inside or number in ending or line.strip()
     ]
     return "\n".join(kept)
 
@@ -99,7 +101,7 @@ def _declares(node: ast.stmt) -> bool:
             return True
         case ast.Assign(targets=[ast.Name(id="KIND")]):
             return True
-        case ast.ClassDef(body=body):
+        case ast.ClassDef(body=body, bases=[_, *_], decorator_list=[]):
             return all(_is_field(each) for each in body)
     return False
 
@@ -107,7 +109,9 @@ def _declares(node: ast.stmt) -> bool:
 def _is_field(node: ast.stmt) -> bool:
     """A field, a docstring, or a validator: it refuses values and makes none."""
     match node:
-        case ast.AnnAssign() | ast.Pass() | ast.Expr(value=ast.Constant()):
+        case ast.AnnAssign(annotation=annotation):
+            return "ClassVar" not in ast.unparse(annotation)
+        case ast.Pass() | ast.Expr(value=ast.Constant()):
             return True
         case ast.FunctionDef(decorator_list=decorators):
             names = [getattr(getattr(found, "func", None), "id", "") for found in decorators]

@@ -54,7 +54,7 @@ def decide(
         return _held(base, action, known, past, store, forced=forced)
     if forced:
         missing = known.reasons if isinstance(known, Undecided) else ()
-        return replace(base, reasons=(Reason(ReasonCode.FORCED), *missing))
+        return _resumed(replace(base, reasons=(Reason(ReasonCode.FORCED), *missing)), action, store)
     found = _found(base, known, past, store)
     if found is not None:
         return found
@@ -139,12 +139,16 @@ def _to_do(
 
     ``known`` has what is ignored as it was, so that it is no reason; a run is made with the values now.
     """
-    now = base.known
-    if isinstance(now, Undecided):
-        return _without_key(base, known, past, now.reasons)
-    assert now is not None
-    planned = replace(base, reasons=past.causes(known.document, ()))
-    checkpoint = store.checkpoint(action.stage, now.key) if action.kind.resumable else None
+    if isinstance(base.known, Undecided):
+        return _without_key(base, known, past, base.known.reasons)
+    return _resumed(replace(base, reasons=past.causes(known.document, ())), action, store)
+
+
+def _resumed(planned: StagePlan, action: Action, store: StoreReader) -> StagePlan:
+    """A stage that runs goes on from the newest checkpoint of its key, if it has left one."""
+    if planned.key is None or not action.kind.resumable:
+        return planned
+    checkpoint = store.checkpoint(action.stage, planned.key)
     if checkpoint is None:
         return planned
     return replace(planned, verdict=Verdict.RESUME, checkpoint=checkpoint)

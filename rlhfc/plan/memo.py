@@ -12,9 +12,10 @@ import os
 import sys
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from stat import S_ISDIR, S_ISREG
+from stat import S_ISCHR, S_ISDIR, S_ISREG
 from typing import Any
 
+from rlhfc import observe
 from rlhfc.environment import VARIABLES, count_gpus, read_environment
 from rlhfc.filesystems import believable, file_system
 from rlhfc.plan.document import PlanDocument
@@ -24,6 +25,7 @@ FOLDER = "plans"
 STAT_CACHE = "stat-cache.json"
 # A file that was written this close to the planning may be written again within the same time stamp.
 RACY_NS = 2_000_000_000
+EMPTY = frozenset({os.devnull, "/dev/random", "/dev/urandom"})  # no plan is made from what they hold
 Question = Mapping[str, Any]
 
 
@@ -33,8 +35,9 @@ def question(arguments: Mapping[str, Any], variables: Mapping[str, str] = os.env
         "format": FORMAT,
         "arguments": {name: _plain(value) for name, value in sorted(arguments.items())},
         "folder": os.getcwd(),
-        "python": [sys.executable, sys.version],
+        "python": [sys.executable, sys.version, observe.OURS, *sys.path],
         "variables": {name: variables.get(name) for name in (*VARIABLES, "HOME")},
+        "git": {name: value for name, value in sorted(variables.items()) if name.startswith("GIT_")},
         "gpus": count_gpus(read_environment(variables)),
     }
 
@@ -67,9 +70,9 @@ def keep(store: str, asked: Question, paths: Iterable[str], document: PlanDocume
     folder = os.path.join(store, FOLDER)
     if not os.path.isdir(store):
         return
-    cache = os.path.join(os.path.abspath(store), STAT_CACHE)  # decides nothing, and has just been written
+    cache = observe.absolute(os.path.join(store, STAT_CACHE))  # decides nothing, and has just been written
     stamps = _stamps(set(paths) - {cache}, began - RACY_NS)
-    if stamps is None or not _believable(stamps):
+    if stamps is None:
         return
     place = _place(store, asked)
     draft = f"{place}.{os.getpid()}"
@@ -94,12 +97,6 @@ def _plain(value: Any) -> Any:
     return value if value is None or isinstance(value, bool | int | str) else str(value)
 
 
-def _believable(paths: Iterable[str]) -> bool:
-    """Whether the state of all paths can be told from their stamps."""
-    folders = {os.path.dirname(path) for path in paths}
-    return all(believable(file_system(folder)) for folder in folders)
-
-
 def _as_they_were(stamps: Mapping[str, int | None]) -> bool:
     """Whether every path has the stamp that it had; written out, for there may be tens of thousands."""
     stat = os.stat
@@ -116,19 +113,33 @@ def _as_they_were(stamps: Mapping[str, int | None]) -> bool:
 
 
 def _stamps(paths: Iterable[str], racy: int) -> dict[str, int | None] | None:
-    """A number for the state of each path, None where nothing is; None altogether when one is too young.
+    """A number for the state of each path, None where nothing is.
 
-    Hashes of whole numbers are the same in every process. What is neither file nor folder is left out.
+    Hashes of whole numbers are the same in every process.
+
+    Returns:
+        None altogether when a path is too young, or its state cannot be told: it is no file and no
+        folder (a pipe), or lies on a file system whose time stamps prove nothing.
     """
     stamps: dict[str, int | None] = {}
+    believed: dict[int | str, bool] = {}
     for path in sorted(paths):
         try:
             now = os.stat(path)
         except OSError:
             stamps[path] = None
-            continue
-        if max(now.st_mtime_ns, now.st_ctime_ns) > racy:
-            return None
-        if S_ISREG(now.st_mode) or S_ISDIR(now.st_mode):
+            device: int | str = os.path.dirname(path)
+        else:
+            if S_ISCHR(now.st_mode) and path in EMPTY:
+                continue
+            if not (S_ISREG(now.st_mode) or S_ISDIR(now.st_mode)):
+                return None
+            if max(now.st_mtime_ns, now.st_ctime_ns) > racy:
+                return None
             stamps[path] = hash((now.st_size, now.st_mtime_ns, now.st_ctime_ns, now.st_ino))
+            device = now.st_dev
+        if device not in believed:
+            believed[device] = believable(file_system(path))
+        if not believed[device]:
+            return None
     return stamps

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from rlhfc.compile.action import Action, ResolvedSource
+from rlhfc.compile.action import Action, ResolvedSource, UpstreamOutput
 from rlhfc.compile.reasons import Reason, ReasonCode
 from rlhfc.errors import Diagnostic, UserError
 from rlhfc.plan.compare import changes_between, differences_between
@@ -56,19 +56,22 @@ def saved_stages(plan: Plan) -> dict[str, Mapping[str, Any]]:
 
 
 def _parts(planned: StagePlan, action: Action) -> dict[str, Any]:
-    """Verdict, the parts of the key, the inputs that wait for a stage, and what sources are called."""
-    sources = {
-        address: binding.origin
-        for address, binding in action.inputs.items()
-        if isinstance(binding, ResolvedSource)
-    }
+    """Verdict and result, the parts of the key, and the inputs: where from, and which are not known yet."""
     return {
         "verdict": planned.verdict.value,
         "document": planned.known.document if planned.known else {},
         "recorded": planned.known.recorded if planned.known else {},
         "waiting": [reason.path for reason in planned.reasons if reason.code is ReasonCode.UPSTREAM_PENDING],
-        "sources": sources,
+        "unresolved": [
+            reason.path for reason in planned.reasons if reason.code is ReasonCode.SOURCE_UNRESOLVED
+        ],
+        "origins": {address: _origin(binding) for address, binding in action.inputs.items()},
+        "result": planned.result.key if planned.result else None,
     }
+
+
+def _origin(binding: UpstreamOutput | ResolvedSource) -> str:
+    return binding.origin if isinstance(binding, ResolvedSource) else f"{binding.stage}.{binding.port}"
 
 
 def is_saved(start: bytes) -> bool:
@@ -131,17 +134,34 @@ def _changes(saved: SavedPlan, plan: Plan) -> Iterator[tuple[str, list[str]]]:
 def _stage_changes(then: Mapping[str, Any], now: StagePlan, action: Action) -> list[str]:
     parts = _parts(now, action)
     # What a stage upstream makes is open until that has run; if it has to run again, that is told there.
-    waiting = frozenset([*then["waiting"], *parts["waiting"]])
+    waiting = frozenset([*then["waiting"], *parts["waiting"], *_resolved(then, parts)])
     reasons = changes_between(then["document"], parts["document"], waiting)
-    sources = then["sources"], parts["sources"]
-    texts = merged((reason.code, _told(reason, *sources)) for reason in reasons)
+    texts = merged((reason.code, _told(reason, then["origins"], parts["origins"])) for reason in reasons)
+    texts = list(dict.fromkeys([*texts, *_rewired(then, parts)]))
     if Verdict(then["verdict"]) in OPEN:
         found = differences_between(then["recorded"], parts["recorded"])
         texts += [difference(each.path, each.before, each.after) for each in found]
+    if not texts and then["result"] and parts["result"] and then["result"] != parts["result"]:
+        texts.append(f"held result {arrow(then['result'], parts['result'])}")
     if not texts and not _is_progress(then, now):
         why = [sentence(reason) for reason in now.reasons]
         texts.append(": ".join([arrow(then["verdict"], now.verdict.value), *why[:1]]))
     return texts
+
+
+def _resolved(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    """Hub sources whose commit was not known: a run of the plan asks for it."""
+    inputs = now["document"].get("inputs", {})
+    yield from (address for address in then["unresolved"] if inputs.get(address, "hub:").startswith("hub:"))
+
+
+def _rewired(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    """Inputs that come from elsewhere, where what they hold is not known on both sides."""
+    before, after = (side["document"].get("inputs", {}) for side in (then, now))
+    for address, origin in now["origins"].items():
+        was = then["origins"].get(address, origin)
+        if was != origin and (address not in before or address not in after):
+            yield f"input {address} {arrow(was, origin)}"
 
 
 def _is_progress(then: Mapping[str, Any], now: StagePlan) -> bool:
@@ -151,10 +171,12 @@ def _is_progress(then: Mapping[str, Any], now: StagePlan) -> bool:
 
 
 def _told(reason: Reason, then: Mapping[str, str], now: Mapping[str, str]) -> str:
-    """A reason in words; a source is called by its name."""
+    """A reason in words; a source is called by its name, what a stage makes only when it is another's."""
     before, after = then.get(reason.path), now.get(reason.path)
     if reason.code is not ReasonCode.INPUT_CHANGED or before is None or after is None:
         return sentence(reason)
     if before != after:
         return f"input {reason.path} {arrow(before, after)}"
+    if ":" not in after:
+        return sentence(reason)
     return f"`{after.removeprefix('path:')}` changed: {sentence(reason)}"

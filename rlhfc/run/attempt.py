@@ -110,6 +110,7 @@ class Attempt:
 def attempts(work: Path) -> list[Attempt]:
     """List the attempts of an action, oldest first."""
     folder = work / "attempts"
+    sys.audit(LOOKED, folder)
     if not folder.is_dir():
         return []
     return [Attempt(path) for path in sorted(folder.iterdir()) if path.name.isdecimal()]

@@ -5,12 +5,14 @@ Every value keeps its mark, so that mistakes and origins name the file that it w
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rlhfc.errors import Diagnostic, Mark, UserError, did_you_mean
 from rlhfc.kind import InputModel
+from rlhfc.observe import LOOKED
 from rlhfc.spec.messages import shown
 from rlhfc.spec.migrations import migrated
 from rlhfc.spec.nodes import Node
@@ -88,6 +90,7 @@ class _Composer:
         Raises:
             UserError: the file itself cannot be read or parsed.
         """
+        sys.audit(LOOKED, path)  # under another name it may have been read, and not be read again
         place = path.resolve()
         if place not in self._composed:
             root = self.files[path.absolute()] = migrated(parse_file(path, self.read))

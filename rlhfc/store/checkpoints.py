@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
+
+from rlhfc.observe import LOOKED
 
 COMPLETE = "COMPLETE.json"
 
@@ -14,6 +17,7 @@ def newest_checkpoint(work: Path) -> tuple[int, int] | None:
 
     Complete means: ``COMPLETE.json`` is there and every file that it lists has the size it says.
     """
+    sys.audit(LOOKED, work / "checkpoints")
     steps = sorted((work / "checkpoints").glob("step-*"), reverse=True)
     for folder in steps:
         found = _complete_step(folder)
@@ -43,7 +47,12 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 def _complete_step(folder: Path) -> tuple[int, int] | None:
     try:
         record = json.loads((folder / COMPLETE).read_bytes())
-        whole = all((folder / file["path"]).stat().st_size == file["size"] for file in record["files"])
+        whole = all(_size(folder / file["path"]) == file["size"] for file in record["files"])
         return (int(record["step"]), int(record["total"])) if whole else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _size(path: Path) -> int:
+    sys.audit(LOOKED, path)
+    return path.stat().st_size

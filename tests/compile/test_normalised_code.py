@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable
 from pathlib import Path
 
@@ -93,6 +94,14 @@ def test_other_edits_change_the_text(text: str) -> None:
     assert "x = 1" != normalise(text)
 
 
+def test_an_empty_line_that_ends_a_statement() -> None:
+    """Behind a backslash an empty line is the end of what stands before it, and no layout."""
+    ended, continued = "x = 1 \\\n\n+ 2\n", "x = 1 \\\n+ 2\n"
+    assert normalise(ended) != normalise(continued)
+    assert normalise(continued) == normalise(continued.replace("2", "2  # why"))
+    assert ast.dump(ast.parse(ended)) == ast.dump(ast.parse(normalise(ended)))
+
+
 def test_a_golden_digest(write: Write) -> None:
     """The digest is that of the normalised text, the same on every Python: a golden vector."""
     path = write("a.py", SOURCE)
@@ -171,6 +180,11 @@ KIND = Kind("fit", 1, FitParams, {}, {})
         ("def bound(x):\n    return x\n", True),
         ("class A:\n    def f(self):\n        return 1\n", True),
         ("class A:\n    limit = 3\n", True),
+        ("class A:\n    limit: int = 3\n", True),
+        ("class A(SpecModel):\n    limit: int = 3\n", False),
+        ("class A(SpecModel):\n    limit: ClassVar[int] = 3\n", True),
+        ("class A(SpecModel):\n    limit: 'typing.ClassVar' = 3\n", True),
+        ("@dataclass\nclass A(SpecModel):\n    limit: int = 3\n", True),
         ("if True:\n    import os\n", True),
     ],
 )
@@ -215,12 +229,20 @@ def test_an_edit_is_seen_and_a_comment_is_not(write: Write, tmp_path: Path) -> N
 
 
 def test_data_beside_the_code(write: Write, tmp_path: Path) -> None:
-    """Files that the code may read count at any depth; caches, notes and what is hidden do not."""
+    """Files that the code may read count at any depth; caches, what is hidden and a README do not."""
     write("mine/fit/main.py", "")
-    for name in ("table.json", "cards/deep/card.j2", "__pycache__/x.pyc", ".cache/y", "notes.md", "un.py"):
+    for name in (
+        "table.json",
+        "cards/deep/card.j2",
+        "__pycache__/x.pyc",
+        ".cache/y",
+        "README.md",
+        "un.py",
+        "judge.md",
+    ):
         write(f"mine/fit/{name}", name)
     found = code_digests(kind_in(tmp_path / "mine/fit", tmp_path / "mine"), CachedDigester())
-    assert ["fit/cards/deep/card.j2", "fit/main.py", "fit/table.json"] == sorted(found)
+    assert ["fit/cards/deep/card.j2", "fit/judge.md", "fit/main.py", "fit/table.json"] == sorted(found)
 
 
 def test_code_that_is_not_python(write: Write, tmp_path: Path) -> None:

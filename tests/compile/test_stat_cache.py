@@ -157,7 +157,7 @@ def test_a_file_that_changes_meanwhile(write: Write, monkeypatch: pytest.MonkeyP
         CachedDigester().file(path)
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"format": 0}', '{"format": 1, "entries": 3}'])
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"format": 0}', '{"format": 2, "entries": 3}'])
 def test_a_damaged_cache_is_no_cache(content: str, write: Write) -> None:
     """The cache is disposable: whatever lies in its place, the digest is right."""
     digester = CachedDigester(write("cache.json", content))

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,9 +21,10 @@ from rlhfc.store.store import Store
 
 LOADED = """
 import sys
+sys.path[:] = {path!r}
 from rlhfc.cli.main import main
 main(sys.argv[1:])
-print(*sorted({name.partition(".")[0] for name in sys.modules} - sys.stdlib_module_names), file=sys.stderr)
+print(*sorted(set(name.partition(".")[0] for name in sys.modules) - sys.stdlib_module_names), file=sys.stderr)
 """
 
 
@@ -157,7 +161,7 @@ def test_what_the_store_has_lost_is_said_each_time(
 def test_a_known_plan_needs_the_standard_library_only(made: list[int]) -> None:
     """No dependency is imported, in any form of the output."""
     for form in ([], ["--json"], ["--detailed-exitcode"]):
-        command = [sys.executable, "-c", LOADED, "plan", "toy.yaml", *form]
+        command = [sys.executable, "-c", LOADED.format(path=sys.path), "plan", "toy.yaml", *form]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         loaded = {name for name in done.stderr.split() if not name.startswith("__editable__")}
         assert {"rlhfc", "__main__"} == loaded - {"sitecustomize", "usercustomize", "_distutils_hack"}
@@ -192,3 +196,106 @@ def test_every_file_of_a_spec_counts(edited: str, made: list[int], spec: Path) -
         stream.write("# edited\n")
     assert 0 == main(command)
     assert 3 == len(made)
+
+
+HIDDEN: dict[str, tuple[Callable[[Path], object], Callable[[Path], object]]] = {
+    "a folder of kinds that is a link": (
+        lambda at: (
+            shutil.copytree(at / "kinds", at / "other"),
+            (at / "link").symlink_to("kinds"),
+            (at / "toy.yaml").write_text(SPEC.replace("[kinds]", "[link]")),
+        ),
+        lambda at: ((at / "link").unlink(), (at / "link").symlink_to("other")),
+    ),
+    "an included file above a folder that is a link": (
+        lambda at: (
+            (at / "far/specs").mkdir(parents=True),
+            (at / "far/base.yaml").write_text("description: x\n"),
+            (at / "near").symlink_to("far/specs"),
+            (at / "toy.yaml").write_text(SPEC + "include: [near/../base.yaml]\n"),
+        ),
+        lambda at: (at / "far/base.yaml").write_text("description: other\n"),
+    ),
+    "a link among the code that leads nowhere": (
+        lambda at: (at / "kinds/toy/late.txt").symlink_to(at / "late.txt"),
+        lambda at: (at / "late.txt").write_text("here\n"),
+    ),
+    "a folder among the kinds that becomes one": (
+        lambda at: (at / "kinds/sft").mkdir(),
+        lambda at: (at / "kinds/sft/kind.py").write_text("KIND = None\n"),
+    ),
+    "a file that is included under two names": (
+        lambda at: (
+            (at / "one.yaml").write_text("description: x\n"),
+            (at / "two.yaml").symlink_to("one.yaml"),
+            (at / "three.yaml").write_text("description: y\n"),
+            (at / "toy.yaml").write_text(SPEC + "include: [one.yaml, two.yaml]\n"),
+        ),
+        lambda at: ((at / "two.yaml").unlink(), (at / "two.yaml").symlink_to("three.yaml")),
+    ),
+}
+
+
+@pytest.mark.parametrize("what", HIDDEN)
+def test_what_hides_behind_a_name(what: str, made: list[int], spec: Path) -> None:
+    """Names that lead elsewhere, and places where something may appear, count for what they come to."""
+    before, change = HIDDEN[what]
+    before(spec.parent)
+    assert [0, 0] == [main(["plan", "toy.yaml"]) for _ in range(2)]
+    assert 2 == len(made)
+    change(spec.parent)
+    assert main(["plan", "toy.yaml"]) in (0, 1)
+    assert 3 == len(made)
+
+
+def test_checkpoints_count(made: list[int], spec: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A stage that can be resumed, or no longer, is told as such, whatever else stays as it was."""
+    kind = spec.parent / "kinds/toy/kind.py"
+    kind.write_text(KIND.replace('libraries=("no-such-library",)', "resumable=True"))
+    capsys.readouterr()
+    main(["plan", "toy.yaml", "--json"])
+    first = json.loads(capsys.readouterr().out)["stages"][0]
+    work = Store.open(Path(".rlhfc")).work("first", first["key"])
+    work.mkdir()
+    state = work / "checkpoints/step-000003/state.bin"
+    steps = [
+        lambda: state.parent.mkdir(parents=True),
+        lambda: state.write_bytes(b"1234"),
+        lambda: (state.parent / "COMPLETE.json").write_text(
+            json.dumps({"step": 3, "total": 9, "files": [{"path": "state.bin", "size": 4}]})
+        ),
+        lambda: os.truncate(state, 2),
+    ]
+    verdicts = []
+    for step in steps:
+        step()
+        main(["plan", "toy.yaml", "--json"])
+        verdicts.append(json.loads(capsys.readouterr().out)["stages"][0]["verdict"])
+    assert ["run", "run", "resume", "run"] == verdicts
+
+
+def test_a_pipe_is_not_remembered(made: list[int], spec: Path) -> None:
+    """What comes through a pipe cannot be looked at again, so such a plan answers no later question."""
+    os.mkfifo(spec.parent / "pipe")
+    command = ["plan", "toy.yaml", "--overlay", "pipe"]
+    for text in ("description: x\n", "description: y\n"):
+        threading.Thread(target=(spec.parent / "pipe").write_text, args=(text,), daemon=True).start()
+        assert 0 == main(command)
+    assert 3 == len(made)
+
+
+def test_a_link_to_another_file_system(made: list[int], spec: Path) -> None:
+    """The file system of a file counts, not that of the link which leads to it."""
+    (spec.parent / "rows/version.jsonl").symlink_to("/proc/version")
+    for _ in range(2):
+        assert 0 == main(["plan", "toy.yaml"])
+    assert 3 == len(made)
+
+
+def test_where_python_finds_modules_is_part_of_the_question(
+    made: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another path may hold other versions of libraries."""
+    monkeypatch.syspath_prepend("elsewhere")
+    main(["plan", "toy.yaml"])
+    assert 2 == len(made)

@@ -11,8 +11,9 @@ import pytest
 from toy import SPEC, Toy
 
 from rlhfc.cli.main import main
-from rlhfc.compile.action import ResolvedSource
+from rlhfc.compile.action import ResolvedSource, UpstreamOutput
 from rlhfc.errors import UserError
+from rlhfc.kind import StageParams
 from rlhfc.plan.saved import SavedPlan, check_fresh, decode, encode, saved_stages
 
 MADE = "2026-03-04T10:02:59.123+00:00"
@@ -237,3 +238,61 @@ def test_options_that_agree(spec: Path, capsys: pytest.CaptureFixture[str]) -> N
     capsys.readouterr()
     assert 1 == main(["run", "p.plan", "--store", "s"])
     assert "first: `no-such-library` is not installed here" in capsys.readouterr().err
+
+
+def test_another_wire_that_is_open(toy: Toy) -> None:
+    """A stage that is to read from another stage is another plan, also while neither has run."""
+    toy.actions["other"] = replace(toy.actions["split"], stage="other", params=seeded(toy))
+    toy.actions = {name: toy.actions[name] for name in ("split", "other", "fit", "score")}
+    then = saved(toy)
+    toy.change("fit", inputs={"source": UpstreamOutput("other", "out")})
+    assert ["  fit  input source split.out → other.out"] == stale(toy, then)
+
+
+def seeded(toy: Toy) -> StageParams:
+    """Parameters of `split` with another seed."""
+    return toy.actions["split"].params.model_copy(update={"seed": 7})
+
+
+def test_another_source_that_is_open(toy: Toy) -> None:
+    """So is another source, also while the commits of both are not known."""
+    toy.change("split", inputs={"source": hub("a/x")})
+    then = saved(toy)
+    toy.change("split", inputs={"source": hub("b/y")})
+    assert ["  split  input source hub:a/x → hub:b/y"] == stale(toy, then)
+
+
+def test_a_commit_that_comes_to_be_known(toy: Toy) -> None:
+    """A run asks for the commits that a plan leaves open: knowing one is its own progress.
+
+    A known one that is open again, or another one, is a change.
+    """
+    toy.change("split", inputs={"source": hub("a/x")})
+    open_then = saved(toy)
+    toy.change("split", inputs={"source": hub("a/x", "hub:12")})
+    assert [] == stale(toy, open_then)
+    known_then = saved(toy)
+    toy.change("split", inputs={"source": hub("a/x", "hub:34")})
+    assert ["  split  `hub:a/x` changed: input source hub:12 → hub:34"] == stale(toy, known_then)
+    toy.change("split", inputs={"source": hub("a/x")})
+    assert ["  split  `hub:a/x` changed: input source hub:12 → none"] == stale(toy, known_then)
+    toy.change("split", inputs={"source": hub("b/y")})
+    assert ["  split  input source hub:a/x → hub:b/y"] == stale(toy, known_then)
+
+
+def hub(name: str, digest: str | None = None) -> ResolvedSource:
+    """A source on the hub."""
+    why = None if digest else "not known here"
+    return ResolvedSource(f"hub:{name}", digest, hub=(name, "main"), unresolved=why)
+
+
+def test_another_result_that_is_held(toy: Toy) -> None:
+    """A stage that is pinned to another result makes another plan, whatever it would have run with."""
+    toy.run()
+    first = toy.store.last["toy/score"]
+    toy.edit("score", rate=0.05)
+    toy.run()
+    toy.edit("score", pin=first)
+    then = saved(toy)
+    toy.edit("score", pin=(second := toy.store.last["toy/score"]))
+    assert [f"  score  held result {first[:11]} → {second[:11]}"] == stale(toy, then)

@@ -307,3 +307,13 @@ def test_planning_looks_up_each_key_once(toy: Toy) -> None:
     toy.store.asked.clear()
     plan = toy.plan()
     assert [stage.key for stage in plan.stages.values()] == toy.store.asked
+
+
+def test_force_of_what_was_begun(toy: Toy) -> None:
+    """A forced stage goes on from the checkpoint that an interrupted run of it has left, as a run does."""
+    toy.run()
+    key = toy.store.last["toy/fit"]
+    toy.store.checkpoints[key] = (10, 20)
+    planned = toy.plan("fit").stages["fit"]
+    assert (Verdict.RESUME, (10, 20), key) == (planned.verdict, planned.checkpoint, planned.key)
+    assert (Reason(ReasonCode.FORCED),) == planned.reasons
