@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from rlhfc.errors import Diagnostic, Mark, UserError, did_you_mean
+from rlhfc.errors import Diagnostic, Mark, UserError, did_you_mean, listing
 from rlhfc.spec.nodes import Node
 from rlhfc.spec.parse import parse_text
 
@@ -60,7 +60,9 @@ def _put(root: Node, argument: str) -> Node:
         steps = error.args[0]
         parent = ".".join(path[:steps]).removeprefix("stages.")
         message = f"`{parent}` has no `{path[steps]}`"
-        raise UserError(Diagnostic(message, whole)) from None
+        items = root.descend(path[:steps])[0].items
+        hint = f"items: {listing([str(place) for place in range(len(items))])}" if items else None
+        raise UserError(Diagnostic(message, whole, hint)) from None
 
 
 def _value(text: str, argument: str) -> Node:
