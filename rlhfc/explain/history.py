@@ -69,6 +69,7 @@ def stages_after(entries: Sequence[Entry], run: str) -> dict[str, Place]:
 
 
 LAST = re.compile(r"last(?:~(\d+))?")
+_SEE = "see `rlhfc history`"
 
 
 def find_run(entries: Sequence[Entry], prefix: str) -> str:
@@ -83,8 +84,11 @@ def find_run(entries: Sequence[Entry], prefix: str) -> str:
     if found := LAST.fullmatch(prefix):
         known = [entry["run"] for entry in reversed(entries) if entry["event"] == "run"]
         runs = known[int(found[1] or 0) :][:1]
+        if not runs:
+            there = f"only {len(known)} runs" if len(known) > 1 else "only 1 run" if known else "no run yet"
+            raise UserError(Diagnostic(f"there is no `{prefix}`: the store knows {there}", hint=_SEE))
     if not runs:
-        hint = "see `rlhfc history`; a spec is a file, or `REVISION:PATH` in git"
+        hint = f"{_SEE}; a spec is a file, or `REVISION:PATH` in git"
         raise UserError(Diagnostic(f"`{prefix}` is neither a run nor a spec", hint=hint))
     if len(runs) > 1:
         more = f" and {len(runs) - 3} more" if len(runs) > 3 else ""
