@@ -36,10 +36,13 @@ def results_of(entries: Sequence[Entry], pipeline: str, stage: str) -> list[Made
 
 
 def made_of(entries: Sequence[Entry], key: str) -> Made:
-    """The run that made a result; a ledger that was lost leaves run and time empty."""
+    """The run that made a result, whatever key it stands under; without a ledger run and time are empty."""
+    wanted = key
     for entry in reversed(entries):
-        if entry["event"] == "published" and entry["key"] == key:
+        if entry.get("key") == wanted and entry["event"] == "published":
             return Made(key, entry["run"], entry["time"])
+        if entry.get("key") == wanted and entry["event"] == "accepted":
+            wanted = entry["from"]
     return Made(key, "", "")
 
 
