@@ -61,6 +61,8 @@ ANSWERS = {
     "plan toy.yaml --store ": [FILES],
     "plan toy.yaml --store=": [FILES],
     "plan toy.yaml -o ": [FILES],
+    "diff ": [FILES],
+    "diff last ": [FILES],
     "plan toy.yaml --mirror owner": [],
     "plan toy.yaml --mirror owner/name=": [FILES],
     "run toy.yaml --set r": ["reward."],
