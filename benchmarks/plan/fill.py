@@ -1,6 +1,6 @@
 """Fill a store with a result for every stage of a spec, as a run would, without running anything.
 
-    python benchmarks/plan/fill.py SPEC STORE [--mirror ID=TARGET]
+    python benchmarks/plan/fill.py SPEC [--store FOLDER] [--mirror ID=TARGET]
 
 Nothing is made durable: the store is for measuring.
 """

@@ -15,6 +15,7 @@ from rlhfc.cli.options import (
     add_spec_options,
     add_store_option,
 )
+from rlhfc.errors import Diagnostic, UserError
 
 SIDE = "a run (`last`, `last~1`, or how it begins), a spec, or REVISION:SPEC as git has it"
 MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
@@ -125,9 +126,15 @@ def history(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("spec", metavar="SPEC", type=Path, nargs="?", help="show runs of this pipeline only")
     add_store_option(parser)
     parser.add_argument(
-        "-n", metavar="COUNT", dest="count", type=int, default=10, help="how many (default: %(default)s)"
+        "-n", metavar="COUNT", dest="count", type=_count, default=10, help="how many (default: %(default)s)"
     )
     parser.add_argument("--json", action="store_true", help="print the runs as JSON")
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise UserError(Diagnostic(f"`-n {text}` is no number of runs", hint="give 1 or more"))
+    return int(text)
 
 
 def diff(parser: argparse.ArgumentParser) -> None:

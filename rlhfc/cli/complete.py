@@ -17,7 +17,7 @@ from rlhfc.cli.main import COMMANDS
 FILES = ":files"
 """Answer that leaves the rest to the shell's completion of file names."""
 
-PATHS = frozenset({"SPEC", "FILE", "FOLDER", "DIR", "PATH|HUB_ID"})
+PATHS = frozenset({"SPEC", "FILE", "FOLDER", "DIR", "PATH|HUB_ID", "A", "B"})  # A and B: sides of `diff`
 KEY = re.compile(r"""( *)(?:"([^"]+)"|'([^']+)'|([^\s#'"\[\]{}:-][^\s#:]*))\s*:(?:\s|$)""")
 INCLUDE = re.compile(r"^include *:(.*(?:\n *- .*)*)", re.MULTILINE)
 DEEPEST = 8  # included files

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
+from rlhfc.errors import Diagnostic, UserError
 from rlhfc.explain.comparison import compare
 from rlhfc.explain.comparison_text import comparison_lines
 from rlhfc.explain.documents import comparison_document
@@ -25,12 +27,25 @@ def run(arguments: argparse.Namespace) -> int:
         UserError: an argument names nothing, a spec is wrong, or the store is.
     """
     store = Store.open(arguments.store)
-    found = compare(_side(arguments.before, store), _side(arguments.after, store))
+    found = compare(*_sides((arguments.before, arguments.after), store))
     if arguments.json:
         print(json.dumps(comparison_document(found), indent=2, ensure_ascii=False))
     else:
         print("\n".join(comparison_lines(found)))
     return DIFFERENT if arguments.detailed_exitcode and found.different else 0
+
+
+def _sides(arguments: Sequence[str], store: Store) -> list[Side]:
+    sides: list[Side] = []
+    faults: list[Diagnostic] = []
+    for argument in arguments:
+        try:
+            sides.append(_side(argument, store))
+        except UserError as error:
+            faults.extend(fault for fault in error.diagnostics if fault not in faults)
+    if faults:
+        raise UserError(faults)
+    return sides
 
 
 def _side(argument: str, store: Store) -> Side:

@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from rlhfc.errors import Diagnostic, UserError
 from rlhfc.explain.runs import history_document, history_lines, runs_of
 from rlhfc.run.process import Identity
 from rlhfc.store.store import Store
@@ -19,10 +18,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the runs.
 
     Raises:
-        UserError: the spec, an option or the store is wrong.
+        UserError: the spec or the store is wrong.
     """
-    if arguments.count < 1:
-        raise UserError(Diagnostic(f"`-n {arguments.count}` shows nothing", hint="give 1 or more"))
     store = Store.open(arguments.store)
     found = runs_of(store.ledger.read(), _pipeline(arguments.spec), _lives)
     if arguments.json:

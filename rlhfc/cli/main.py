@@ -15,11 +15,11 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NoReturn, Protocol, TextIO, cast
+from typing import Any, NoReturn, Protocol, TextIO, cast
 
 from rlhfc import __version__
 from rlhfc.cli import arguments
-from rlhfc.errors import Diagnostic, UserError, did_you_mean
+from rlhfc.errors import Diagnostic, UserError, did_you_mean, listing, nearest
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,32 @@ class Parser(argparse.ArgumentParser):
         """Show the mistake and where to read on, and exit."""
         raise UserError(Diagnostic(message, hint=f"see `{self.prog} --help`"))
 
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            known = [str(choice) for choice in action.choices]
+            called = "/".join(action.option_strings) or action.metavar
+            message = f"argument {called}: expected one of {listing(known)}, got `{value}`"
+            raise UserError(Diagnostic(message, hint=did_you_mean(str(value), known, "", limit=0)))
+
+    def refuse(self, words: Sequence[str]) -> NoReturn:
+        """Show which words are no arguments, and exit."""
+        # What follows an option that is not known is likely its value.
+        options = [word.partition("=")[0] for word in words if word.startswith("-")]
+        if options:
+            raise UserError(
+                Diagnostic(f"`{self.prog}` has no option `{name}`", hint=self._like(name)) for name in options
+            )
+        see = f"see `{self.prog} --help`"
+        raise UserError(
+            Diagnostic(f"`{self.prog}` takes no argument `{word}` here", hint=see) for word in words
+        )
+
+    def _like(self, option: str) -> str:
+        """Hint at the option that was meant; the dashes, which all have, make none alike."""
+        known = {name.lstrip("-"): name for action in self._actions for name in action.option_strings}
+        close = nearest(option.lstrip("-"), known)
+        return f"did you mean `{known[close]}`?" if close is not None else f"see `{self.prog} --help`"
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
@@ -116,15 +142,23 @@ def _dispatch(argv: list[str]) -> int:
     )
     parser.add_argument("--version", action="version", version=f"rlhfc {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command")
-    for name, command in COMMANDS.items():
-        below = commands.add_parser(
-            name, help=command.summary, description=f"{command.summary.capitalize()}.", allow_abbrev=False
+    parsers = {
+        name: commands.add_parser(
+            name, help=command.summary, description=_sentence(command.summary), allow_abbrev=False
         )
-        if name == named:
-            command.configure(below)
-    parsed = parser.parse_args(argv)
+        for name, command in COMMANDS.items()
+    }
+    if named is not None:
+        COMMANDS[named].configure(parsers[named])
+    parsed, rest = parser.parse_known_args(argv)
+    if rest:
+        (parsers[named] if named is not None else parser).refuse(rest)
     if parsed.command is None:
         parser.print_help()
         return 0
     module = cast(CommandModule, importlib.import_module(COMMANDS[parsed.command].module))
     return module.run(parsed)
+
+
+def _sentence(summary: str) -> str:
+    return f"{summary[0].upper()}{summary[1:]}."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from rlhfc.explain import FORMAT_VERSION
@@ -53,7 +54,14 @@ def _last(found: Explanation) -> dict[str, Any] | None:
     if found.last is None:
         return None
     made, result = found.last
-    return {"run": made.run, "time": made.time, "key": made.key, "whole": result is not None}
+    accepted = found.planned.accepted
+    return {
+        "run": made.run,
+        "time": made.time,
+        "key": made.key,
+        "whole": result is not None,
+        "accepted": asdict(accepted) if accepted is not None else None,
+    }
 
 
 def comparison_document(found: Comparison) -> dict[str, Any]:

@@ -36,10 +36,13 @@ def results_of(entries: Sequence[Entry], pipeline: str, stage: str) -> list[Made
 
 
 def made_of(entries: Sequence[Entry], key: str) -> Made:
-    """The run that made a result; a ledger that was lost leaves run and time empty."""
+    """The run that made a result, whatever key it stands under; without a ledger run and time are empty."""
+    wanted = key
     for entry in reversed(entries):
-        if entry["event"] == "published" and entry["key"] == key:
+        if entry.get("key") == wanted and entry["event"] == "published":
             return Made(key, entry["run"], entry["time"])
+        if entry.get("key") == wanted and entry["event"] == "accepted":
+            wanted = entry["from"]
     return Made(key, "", "")
 
 
@@ -69,6 +72,7 @@ def stages_after(entries: Sequence[Entry], run: str) -> dict[str, Place]:
 
 
 LAST = re.compile(r"last(?:~(\d+))?")
+_SEE = "see `rlhfc history`"
 
 
 def find_run(entries: Sequence[Entry], prefix: str) -> str:
@@ -83,8 +87,11 @@ def find_run(entries: Sequence[Entry], prefix: str) -> str:
     if found := LAST.fullmatch(prefix):
         known = [entry["run"] for entry in reversed(entries) if entry["event"] == "run"]
         runs = known[int(found[1] or 0) :][:1]
+        if not runs:
+            there = f"only {len(known)} runs" if len(known) > 1 else "only 1 run" if known else "no run yet"
+            raise UserError(Diagnostic(f"there is no `{prefix}`: the store knows {there}", hint=_SEE))
     if not runs:
-        hint = "see `rlhfc history`; a spec is a file, or `REVISION:PATH` in git"
+        hint = f"{_SEE}; a spec is a file, or `REVISION:PATH` in git"
         raise UserError(Diagnostic(f"`{prefix}` is neither a run nor a spec", hint=hint))
     if len(runs) > 1:
         more = f" and {len(runs) - 3} more" if len(runs) > 3 else ""

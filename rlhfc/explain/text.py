@@ -126,8 +126,9 @@ def indented(rows: Iterable[Row]) -> list[str]:
 def _verdict(found: Explanation) -> str:
     planned = found.planned
     stage, count = planned.stage, f"{found.total} key components"
-    if planned.verdict is Verdict.CACHED:
-        return f"{stage} is cached: its {count} are those of a result"
+    if planned.verdict is Verdict.CACHED and not (found.changes or found.waiting):
+        accepted = " that was accepted" if planned.accepted is not None else ""
+        return f"{stage} is cached: its {count} are those of a result{accepted}"
     if planned.checkpoint is not None:
         head = f"{stage} resumes at step {planned.checkpoint[0]} of {planned.checkpoint[1]}"
     else:
@@ -138,6 +139,8 @@ def _verdict(found: Explanation) -> str:
     parts = [f"{differ or 'none'} of {count} {'differs' if differ < 2 else 'differ'}"]
     if found.waiting:
         parts.append(f"{len(found.waiting)} {'is' if len(found.waiting) == 1 else 'are'} pending")
+    if planned.verdict is Verdict.CACHED:
+        parts.append("which is ignored")
     return f"{head}: {', '.join(parts)}"
 
 
@@ -202,6 +205,9 @@ def _last_line(found: Explanation, now: datetime) -> Iterator[str]:
         parts += [f"took {quantities.duration(result.seconds)}", quantities.size(result.size)]
     what = "result" if found.planned.result is not None else "last result"
     yield f"{what}: {', '.join([*parts, f'key {shown(made.key)}'])}"
+    if (accepted := found.planned.accepted) is not None:
+        ago = quantities.ago(accepted.time, now)
+        yield f"accepted by {accepted.who} {ago}: {accepted.why}; it stood under {shown(accepted.before)}"
 
 
 def _earlier_line(item: Earlier, found: Explanation, now: datetime) -> str:

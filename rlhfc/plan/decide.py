@@ -41,15 +41,7 @@ def decide(
     known = key_document(action, outputs, libraries)
     last = store.last_key(action.pipeline, action.stage)
     past = _Past(last, store.key_document(last) if last is not None else None)
-    base = StagePlan(
-        stage=action.stage,
-        kind=action.kind.name,
-        verdict=Verdict.RUN,
-        key=known.key if isinstance(known, KeyDocument) else None,
-        differences=past.differences(known),
-        line=action.line,
-        known=known,
-    )
+    base = _base(action, known, past)
     if action.held:
         return _held(base, action, known, past, store, forced=forced)
     if forced:
@@ -66,6 +58,19 @@ def decide(
     if found is not None:
         return replace(found, ignored=ignored)
     return replace(_to_do(base, action, eased, past, store), ignored=ignored)
+
+
+def _base(action: Action, known: KeyDocument | Undecided, past: _Past) -> StagePlan:
+    """What holds whatever is decided."""
+    return StagePlan(
+        stage=action.stage,
+        kind=action.kind.name,
+        verdict=Verdict.RUN,
+        key=known.key if isinstance(known, KeyDocument) else None,
+        differences=past.differences(known),
+        line=action.line,
+        known=known,
+    )
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,8 @@ def select(pipeline: Pipeline, asked: Selection) -> Selected:
         chosen &= set(asked.start) | _below(asked.start, pipeline)
     chosen -= _below(asked.until, pipeline)
     if not chosen:
-        raise UserError(Diagnostic(f"`{asked}` leaves no stage to run"))
+        hint = "given together, all of them hold: leave one out"
+        raise UserError(Diagnostic(f"`{asked}` leaves no stage to run", hint=hint))
     lost = [name for name in asked.forced if name not in chosen]
     if lost:
         raise UserError(Diagnostic(f"`--force {name}` is left out by `{asked}`") for name in lost)

@@ -13,12 +13,12 @@ from rlhfc.errors import Diagnostic, UserError
 from rlhfc.plan.planner import make_plan
 from rlhfc.report import charts
 from rlhfc.report.data import ReportData, gather
-from rlhfc.report.graph import BOX_HEIGHT, BOX_WIDTH, Graph
+from rlhfc.report.graph import BOX_HEIGHT, PADDING, Graph
 from rlhfc.store.files import write_atomic
 from rlhfc.store.store import Store
 
 TEMPLATE, GRAPH = "report.html.j2", "graph.svg.j2"
-BOX = {"width": BOX_WIDTH, "height": BOX_HEIGHT}
+BOX = {"height": BOX_HEIGHT, "padding": PADDING}
 
 
 def write_report(pipeline: Pipeline, store: Store, libraries: Libraries, output: Path | None = None) -> Path:

@@ -46,6 +46,8 @@ def there_words(outcome: RunOutcome) -> str:
     """How many results were there already, when all were."""
     count = len(outcome.stages)
     frozen = sum(ended.state is State.FROZEN for ended in outcome.stages.values())
+    if frozen == count:
+        return f"{count} of {count} stages frozen"
     return f"{count - frozen} of {count} stages cached" + (f", {frozen} frozen" if frozen else "")
 
 

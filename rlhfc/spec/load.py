@@ -15,7 +15,7 @@ from pydantic import ValidationError, create_model
 
 from rlhfc.compile.action import LoadedKind, stage_of
 from rlhfc.compile.kinds import load_kinds
-from rlhfc.errors import Diagnostic, Mark, UserError, did_you_mean, listing
+from rlhfc.errors import Diagnostic, Mark, UserError, did_you_mean, listing, nearest
 from rlhfc.kind import SpecModel, StageParams
 from rlhfc.spec.compose import compose
 from rlhfc.spec.engines import engine_faults
@@ -161,7 +161,7 @@ def _raw_stages(
         if node.mapping is not None
     }
     values = scope.under()
-    loaded = {name: _kind_of(name, node, values, kinds, faults) for name, node in stages.items()}
+    loaded = {name: _kind_of(name, stages, values, kinds, faults) for name in stages}
     defaults = _defaults(root, loaded.values(), faults)
     return {name: _raw_stage(node, loaded[name], defaults) for name, node in stages.items()}
 
@@ -184,20 +184,22 @@ def _drafts(variants: Mapping[str, Variant], faults: list[Diagnostic]) -> dict[s
 
 def _kind_of(
     name: str,
-    node: Node,
+    stages: Mapping[str, Node],
     values: Mapping[str, Node],
     kinds: Mapping[str, LoadedKind],
     faults: list[Diagnostic],
 ) -> LoadedKind | None:
     """Kind of a stage, or None after saying why there is none."""
+    node = stages[name]
     if not re.match(STAGE_NAME, name):
         rule = "a letter, then letters, digits, `_` and `-`"
         faults.append(Diagnostic(f"`{name}` cannot be the name of a stage", node.place(), rule))
     named = node.child("kind")
     if named is None:
-        faults.append(
-            Diagnostic(f"{name}: missing field `kind`", node.place(), f"kinds: {listing(list(kinds))}")
-        )
+        close = nearest(name, stages.keys() - {name})
+        known = f"kinds: {listing(list(kinds))}"
+        known += f"; or did you mean stage `{close}`?" if close is not None else ""
+        faults.append(Diagnostic(f"{name}: missing field `kind`", node.place(), known))
         return None
     named = fill(named, values)
     if named.data is None:

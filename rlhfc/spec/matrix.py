@@ -69,14 +69,15 @@ def _values(axis: str, node: Node, faults: list[Diagnostic]) -> dict[str, Node]:
         message = (
             f"matrix.{axis}: expected a list of values, got {shown(node) if node.items is None else 'none'}"
         )
-        faults.append(Diagnostic(message, node.place()))
+        one = node.text if node.mapping is None and node.items is None else ""
+        faults.append(Diagnostic(message, node.place(), f"write `[{one}]`" if one else None))
     values: dict[str, Node] = {}
     for item in node.items or ():
         name = value_name(item)
         if item.mapping is not None or item.items is not None:
             message, hint = (
                 f"expected a number or text, got {shown(item)}",
-                "let fields use `vars` for the rest",
+                "make an axis for each number or text that differs",
             )
         elif not name:
             message, hint = f"{shown(item)} gives a variant no name", None

@@ -118,7 +118,12 @@ def _diagnostic(path: Path, found: Sequence[ErrorDetails], subject: Subject) -> 
     if all(_is_shape(each) for each in found):
         expected, hint = _shape(path, found, subject, node)
         return Diagnostic(f"{called}: expected {expected}, got {shown(node)}", mark, hint)
-    return Diagnostic(f"{called}: {_bound(details, node)}", mark)
+    hint = _key_hint(node) if details["type"] == "string_pattern_mismatch" else None
+    return Diagnostic(f"{called}: {_bound(details, node)}", mark, hint)
+
+
+def _key_hint(node: Node) -> str | None:
+    return f"write `b3:{node.text}`" if re.fullmatch(r"[0-9a-f]{8,64}", node.text) else None
 
 
 def _bound(details: ErrorDetails, node: Node) -> str:
@@ -207,6 +212,9 @@ def _shape(path: Path, found: Sequence[ErrorDetails], subject: Subject, node: No
                 hint = hint or close
         else:
             wanted.append(_EXPECTED[details["type"]])
+    if hint is None and "a list" in wanted and isinstance(node.data, str) and node.data:
+        texts = any(get_args(each) == (str,) for each in _types_at(subject.model, path))
+        hint = f"write `[{node.text}]`" if texts else None
     for each in wanted:
         hint = hint or _remedy(each, node)
     return " or ".join(dict.fromkeys(wanted)), hint

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from rlhfc.errors import Diagnostic, Mark, UserError, did_you_mean
+from rlhfc.compile.action import VARIANT
+from rlhfc.errors import Diagnostic, Mark, UserError, did_you_mean, listing
 from rlhfc.spec.nodes import Node
 from rlhfc.spec.parse import parse_text
 
@@ -41,9 +42,9 @@ def _put(root: Node, argument: str) -> Node:
     path = tuple(address.split("."))
     whole = Mark(OPTION, 0, 1, len(argument), argument)
     if not equals or len(path) < 2 or not all(path):
-        raise UserError(
-            Diagnostic("not of the form `stage.field=value`", whole, "for example `ppo.kl_coef=0.05`")
-        )
+        variant = f", without `{VARIANT}`: it holds for all variants of a stage" if VARIANT in address else ""
+        form = "not of the form `stage.field=value`"
+        raise UserError(Diagnostic(form, whole, f"for example `ppo.kl_coef=0.05`{variant}"))
     stages = root.child("stages")
     known = stages.mapping if stages is not None else None
     if path[0] not in TOP_LEVEL or path[0] in (known or ()):
@@ -60,7 +61,9 @@ def _put(root: Node, argument: str) -> Node:
         steps = error.args[0]
         parent = ".".join(path[:steps]).removeprefix("stages.")
         message = f"`{parent}` has no `{path[steps]}`"
-        raise UserError(Diagnostic(message, whole)) from None
+        items = root.descend(path[:steps])[0].items
+        hint = f"items: {listing([str(place) for place in range(len(items))])}" if items else None
+        raise UserError(Diagnostic(message, whole, hint)) from None
 
 
 def _value(text: str, argument: str) -> Node:

@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 
 import yaml
 
-from rlhfc.errors import Diagnostic, Mark, UserError
+from rlhfc.errors import Diagnostic, Mark, UserError, nearest
 from rlhfc.spec.nodes import Node
 from rlhfc.spec.scalars import plain_scalar
 
@@ -51,8 +51,19 @@ def parse_file(path: Path, read: Read = Path.read_bytes) -> Node:
         raw = read(path)
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        raise UserError(Diagnostic(f"cannot read `{path}`: {reason}")) from error
+        hint = _spec_like(path) if isinstance(error, FileNotFoundError) else None
+        raise UserError(Diagnostic(f"cannot read `{path}`: {reason}", hint=hint)) from error
     return parse_text(decode(raw, path), path)
+
+
+def _spec_like(path: Path) -> str | None:
+    """Hint at the file that was probably meant."""
+    try:
+        beside = {file.stem: file for file in path.parent.iterdir() if file.suffix in (".yaml", ".yml")}
+    except OSError:
+        return None
+    close = nearest(path.stem, beside)
+    return f"did you mean `{beside[close]}`?" if close is not None and beside[close] != path else None
 
 
 def decode(raw: bytes, path: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -220,13 +221,23 @@ def _faults(scope: Scope, node: Node, given: Mapping[str, Node], *, axes_here: b
             yield Diagnostic(found[0], place_of(node, part.written), found[1])
 
 
+def _meant(written: str, given: Mapping[str, Node], axes: Collection[str]) -> str:
+    """Hint for a form that there is not: what it probably stands for, else the forms that there are."""
+    owner, _, name = written.strip("${}").replace(" ", "").rpartition(".")
+    if owner == "env" and re.fullmatch(r"\w+", name):
+        return f"write `${{{ENVIRONMENT}{name}}}`"
+    if owner == MATRIX.rstrip(".") and name in axes:
+        return f"write `${{{MATRIX}{name}}}`"
+    return f"write `${{{name}}}`" if owner in ("", "var", "vars") and name in given else _FORMS
+
+
 def _fault(
     scope: Scope, part: Piece, given: Mapping[str, Node], *, axes_here: bool, whole: bool, after: str
 ) -> tuple[str, str | None] | None:
     """Message and hint for one piece."""
     extent = scope.extents.get(part.text, _Extent()) if part.form == "variable" else _Extent()
     if part.form == "malformed":
-        return f"`{part.written}` refers to nothing", _FORMS
+        return f"`{part.written}` refers to nothing", _meant(part.written, given, scope.axes)
     if part.form == "plain" and part.written == "$${" and after.startswith(ENVIRONMENT):
         return f"the text `${{{ENVIRONMENT}` always refers to an environment variable", None
     if part.form == "variable" and part.text not in given:
@@ -263,7 +274,7 @@ def unused_names(root: Node, parts: Iterable[Node], own_files: Collection[Path])
         for name, node in ((declared.mapping or {}) if declared is not None else {}).items():
             counts = NAME.fullmatch(name) and name != EXCLUDE and name not in known
             if counts and _key(node).file in own_files:
-                close = nearest(name, known)
+                close = nearest(name, known if owner == "vars" else {*known, EXCLUDE})
                 hint = (
                     f"did you mean `{close}`?" if close else f"write `${{{prefix}{name}}}` where it is meant"
                 )

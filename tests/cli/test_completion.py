@@ -61,6 +61,8 @@ ANSWERS = {
     "plan toy.yaml --store ": [FILES],
     "plan toy.yaml --store=": [FILES],
     "plan toy.yaml -o ": [FILES],
+    "diff ": [FILES],
+    "diff last ": [FILES],
     "plan toy.yaml --mirror owner": [],
     "plan toy.yaml --mirror owner/name=": [FILES],
     "run toy.yaml --set r": ["reward."],
@@ -198,4 +200,5 @@ def test_the_scripts(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
 def test_an_unknown_shell_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     """The three that there are, are named."""
     assert 1 == main(["completion", "tcsh"])
-    assert "invalid choice: 'tcsh'" in capsys.readouterr().err
+    expected = "error: argument SHELL: expected one of `bash`, `zsh`, `fish`, got `tcsh`\n"
+    assert expected == capsys.readouterr().err

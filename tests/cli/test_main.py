@@ -111,6 +111,8 @@ def test_every_command_has_its_module(name, plain, capsys):
         main([name, "--help"])
     out = capsys.readouterr().out
     assert (0, f"usage: rlhfc {name}") == (exit_.value.code, out[: len(f"usage: rlhfc {name}")])
+    summary = COMMANDS[name].summary
+    assert f"\n\n{summary[0].upper()}{summary[1:]}.\n\n" in out
 
 
 def test_loading_commands_imports_no_training_library():
@@ -133,8 +135,24 @@ def test_version_is_told():
 MISTAKES = {
     ("pln",): "error: there is no command `pln`\nhint: did you mean `plan`?\n",
     ("frobnicate",): "error: there is no command `frobnicate`\nhint: see `rlhfc --help`\n",
-    ("--verbos",): "error: unrecognized arguments: --verbos\nhint: see `rlhfc --help`\n",
-    ("schema", "--chek"): "error: unrecognized arguments: --chek\nhint: see `rlhfc --help`\n",
+    ("--verbos",): "error: `rlhfc` has no option `--verbos`\nhint: see `rlhfc --help`\n",
+    ("schema", "--chek"): "error: `rlhfc schema` has no option `--chek`\nhint: did you mean `--check`?\n",
+    ("plan", "p.yaml", "--frm", "a", "--quiet=x"): (
+        "error: `rlhfc plan` has no option `--frm`\nhint: did you mean `--from`?\n\n"
+        "error: `rlhfc plan` has no option `--quiet`\nhint: see `rlhfc plan --help`\n\n"
+        "2 errors\n"
+    ),
+    ("plan", "p.yaml", "sft"): (
+        "error: `rlhfc plan` takes no argument `sft` here\nhint: see `rlhfc plan --help`\n"
+    ),
+    ("graph", "p.yaml", "--format", "pmg"): (
+        "error: argument --format: expected one of `mermaid`, `dot`, `svg`, got `pmg`\n"
+    ),
+    ("completion", "bsh"): (
+        "error: argument SHELL: expected one of `bash`, `zsh`, `fish`, got `bsh`\n"
+        "hint: did you mean `bash`?\n"
+    ),
+    ("history", "-n", "x"): "error: `-n x` is no number of runs\nhint: give 1 or more\n",
     (
         "schema",
         "--output",

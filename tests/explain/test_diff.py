@@ -200,7 +200,21 @@ def test_the_last_runs(story: Story) -> None:
     before, after = runs(story)
     expected = f"{story.named(before)} → {story.named(after)}"
     assert expected == story.lines("diff", "last~1", "last")[0]
-    assert story.refused("diff", "last~2", "last").startswith("error: `last~2` is neither a run nor a spec\n")
+    assert (
+        "error: there is no `last~2`: the store knows only 2 runs\nhint: see `rlhfc history`\n"
+    ) == story.refused("diff", "last~2", "last")
+
+
+def test_both_sides_are_told_at_once(story: Story) -> None:
+    """Each side that is not there is told, in a store without a run as well; one mistake is told once."""
+    assert (
+        "error: there is no `last~1`: the store knows no run yet\nhint: see `rlhfc history`\n\n"
+        "error: `2031` is neither a run nor a spec\n"
+        "hint: see `rlhfc history`; a spec is a file, or `REVISION:PATH` in git\n\n2 errors\n"
+    ) == story.refused("diff", "last~1", "2031")
+    assert (
+        "error: there is no `last`: the store knows no run yet\nhint: see `rlhfc history`\n"
+    ) == story.refused("diff", "last", "last")
 
 
 def test_several_runs(story: Story) -> None:

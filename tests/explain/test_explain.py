@@ -7,6 +7,7 @@ import json
 import pytest
 from story import Story
 
+from rlhfc.cli.main import main
 from rlhfc.compile import keys
 from rlhfc.explain.components import Group, changes, components, flat, told
 
@@ -143,7 +144,13 @@ def test_as_json(story: Story) -> None:
         "changes": [change],
         "pending": [],
         "recorded": [],
-        "last_result": {"run": last["run"], "time": last["time"], "key": last["key"], "whole": True},
+        "last_result": {
+            "run": last["run"],
+            "time": last["time"],
+            "key": last["key"],
+            "whole": True,
+            "accepted": None,
+        },
         "would_be_cached_with": [
             {"run": last["run"], "time": last["time"], "key": last["key"], "needs": [change]}
         ],
@@ -152,6 +159,36 @@ def test_as_json(story: Story) -> None:
     assert [{**component, "place": "pipe.yaml:9"}] == [
         item for item in document["components"] if item["path"] == "params.value"
     ]
+
+
+def test_an_accepted_result(story: Story) -> None:
+    """The run that made it is named, and who accepted it, when, why, and what it stood under."""
+    story.run()
+    words = ("pipe.yaml", "second", "--why", "no other figures", "--who", "Ada")
+    assert 0 == main(["accept", *words, "--set", "second.value=3"])
+    assert 0 == main(["accept", *words, "--set", "second.value=4"])
+    story.capture.readouterr()
+    lines = story.lines("explain", "pipe.yaml", "second", "--set", "second.value=4")
+    assert [
+        "second is cached: its 11 key components are those of a result that was accepted",
+        "result: run RUN0, just now, took TIME, 6 B, key DIGEST1",
+        "accepted by Ada just now: no other figures; it stood under DIGEST2",
+    ] == [lines[0], *lines[-2:]]
+    given = ["explain", "pipe.yaml", "second", "--set", "second.value=4", "--json"]
+    accepted = json.loads(story.type(*given))["last_result"]["accepted"]
+    assert ("Ada", "no other figures") == (accepted["who"], accepted["why"])
+
+
+def test_an_ignored_change(story: Story) -> None:
+    """What differs from the result is listed, and said to be ignored."""
+    story.run()
+    options = ("--set", "second.value=3", "--set", "second.ignore_changes=[value]")
+    lines = story.lines("explain", "pipe.yaml", "second", *options)
+    assert [
+        "second is cached: 1 of 11 key components differs, which is ignored",
+        "  value  2 → 3  --set second.value=3 (was pipe.yaml:9)",
+        "  = 5 settings",
+    ] == lines[:3]
 
 
 def test_a_result_that_is_gone(story: Story) -> None:

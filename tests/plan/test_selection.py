@@ -102,7 +102,10 @@ def test_nothing_is_left() -> None:
     """Options that exclude each other are told as they were given."""
     with pytest.raises(UserError) as refused:
         select(pipeline_of(GRAPH), Selection(target=("sft",), start=("card",)))
-    assert "error: `--target sft --from card` leaves no stage to run" == str(refused.value)
+    assert (
+        "error: `--target sft --from card` leaves no stage to run\n"
+        "hint: given together, all of them hold: leave one out"
+    ) == str(refused.value)
 
 
 def part(toy: Toy, asked: Selection) -> Plan:

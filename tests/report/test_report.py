@@ -212,3 +212,16 @@ def test_stages_lie_right_of_what_they_read():
     assert {"a": 0, "b": 1, "c": 1, "d": 2, "e": 3} == {box.stage: (box.x - 4) // step for box in graph.boxes}
     assert 5 == len(graph.arrows)
     assert len({(box.x, box.y) for box in graph.boxes}) == len(graph.boxes)
+
+
+def test_boxes_are_as_wide_as_their_names():
+    """Variants, whose names are long, can be told apart; only a name beyond all bounds is cut off."""
+    names = ["ppo@kl=0.02,lr=0.0002", "ppo@kl=0.02,lr=0.0005", f"ppo@template={'x' * 60}"]
+    upstream = {"a": (), **dict.fromkeys(names, ("a",)), "z": (names[0],)}
+    graph = draw(upstream, dict.fromkeys(upstream, "k"), dict.fromkeys(upstream, "done"))
+    boxes = {box.stage: box for box in graph.boxes}
+    assert ["a", *names[:2], f"{names[2][:39]}…", "z"] == [boxes[stage].name for stage in upstream]
+    widths = [boxes[stage].width for stage in ("a", *names, "z")]
+    assert [132, 362, 362, 362, 132] == widths
+    assert boxes["z"].x == boxes[names[0]].x + 362 + GAP_X
+    assert graph.width == boxes["z"].x + 132 + 4

@@ -39,6 +39,8 @@ def test_frozen_stage_stands(bench):
     thawed = bench.run(thawed=["b"])
     assert ["b", "c"] == ran(bench)
     assert "30(20(10()))" == bench.output(thawed, "c")
+    edit(bench, **{stage: {"frozen": True} for stage in "abc"})
+    assert "3 of 3 stages frozen" == there_words(bench.run())
 
 
 def test_frozen_stage_waits_for_nobody(bench):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from rlhfc.compile.digests import CachedDigester
@@ -31,18 +29,6 @@ STAGES = """stages:
   again: {kind: sft, model: tune.model, data: {ref: split.sft}, learning_rate: "${matrix.lr}"}
   best: {kind: export, model: "again@kl=0.02,lr=1e-06,start=sft.model.model"}
 """
-
-
-@pytest.fixture
-def write(tmp_path):
-    """Writes a spec and returns its path."""
-
-    def writing(text: str) -> Path:
-        path = tmp_path / "spec.yaml"
-        path.write_text(text, encoding="utf-8")
-        return path
-
-    return writing
 
 
 def reads(spec) -> dict[str, list[str]]:

@@ -43,18 +43,6 @@ STAGES = """stages:
 """
 
 
-@pytest.fixture
-def write(tmp_path):
-    """Writes a spec and returns its path."""
-
-    def writing(text: str) -> Path:
-        path = tmp_path / "spec.yaml"
-        path.write_text(text, encoding="utf-8")
-        return path
-
-    return writing
-
-
 def test_whole_value_has_the_variables_type(write):
     """A value that is `${name}` takes number, null, mapping as they are; variables may use others."""
     path = write(HEAD + STAGES)
