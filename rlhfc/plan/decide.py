@@ -16,6 +16,9 @@ from rlhfc.plan.held import held_result, refusal
 from rlhfc.plan.verdict import StagePlan, StoreReader, Verdict
 from rlhfc.store.records import acceptance_of
 
+EARLIER = 100
+"""Results before the last one that are compared; beyond these a stage is told to run that may be cached."""
+
 
 def decide(
     action: Action,
@@ -145,7 +148,7 @@ def _to_do(
     ``known`` has what is ignored as it was, so that it is no reason; a run is made with the values now.
     """
     if isinstance(base.known, Undecided):
-        return _without_key(base, known, past, base.known.reasons)
+        return _without_key(base, action, known, past, store)
     return _resumed(replace(base, reasons=past.causes(known.document, ())), action, store)
 
 
@@ -160,14 +163,26 @@ def _resumed(planned: StagePlan, action: Action, store: StoreReader) -> StagePla
 
 
 def _without_key(
-    base: StagePlan, known: KeyDocument | Undecided, past: _Past, missing: tuple[Reason, ...]
+    base: StagePlan, action: Action, known: KeyDocument | Undecided, past: _Past, store: StoreReader
 ) -> StagePlan:
-    """A stage runs for certain when something of its own differs; else a missing part decides."""
+    """A stage runs for certain when every result differs in something known; else what waits decides."""
+    assert isinstance(base.known, Undecided)
     still = known.reasons if isinstance(known, Undecided) else ()
     causes = past.causes(known.document, still)
-    certain = any(cause.code is not ReasonCode.RECORD_MISSING for cause in causes)
+    differs = any(cause.code is not ReasonCode.RECORD_MISSING for cause in causes)
+    certain = differs and not _fits_earlier(action, base.known, store)
     verdict = Verdict.RUN if certain else Verdict.UNDECIDED
-    return replace(base, verdict=verdict, reasons=(*causes, *missing))
+    return replace(base, verdict=verdict, reasons=(*causes, *base.known.reasons))
+
+
+def _fits_earlier(action: Action, known: Undecided, store: StoreReader) -> bool:
+    """Whether some result before the last one agrees in every part of the key that is known."""
+    pending = frozenset(part.path for part in known.reasons)
+    for key in store.earlier_keys(action.pipeline, action.stage)[:EARLIER]:
+        document = (store.key_document(key) or {}).get("document")
+        if document is not None and not changes_between(document, known.document, pending):
+            return True
+    return False
 
 
 def _held(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
@@ -24,6 +24,9 @@ class StoreReader(Protocol):
 
     def last_key(self, pipeline: str, stage: str) -> str | None:
         """Key of the stage's last result in this pipeline."""
+
+    def earlier_keys(self, pipeline: str, stage: str) -> Sequence[str]:
+        """Keys of the stage's results in this pipeline before the last one, newest first."""
 
     def keys_from(self, start: str) -> list[str]:
         """Keys of results that begin so."""

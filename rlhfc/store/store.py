@@ -45,7 +45,7 @@ class Store:
     def __init__(self, root: Path, warn: Warn = warn_on_stderr) -> None:
         self.layout = Layout(root)
         self._warned: set[str] = set()
-        self._last: tuple[list[Entry], dict[tuple[str, str], str]] | None = None
+        self._done: tuple[list[Entry], dict[tuple[str, str], list[str]]] | None = None
         self._warn_to = warn
         self.ledger = Ledger(self.layout.ledger, self._warn)
 
@@ -107,7 +107,12 @@ class Store:
 
     def last_key(self, pipeline: str, stage: str) -> str | None:
         """Key under which the stage was last found or made whole in a run of this pipeline."""
-        return self._last_keys().get((pipeline, stage))
+        found = self._keys().get((pipeline, stage))
+        return found[-1] if found else None
+
+    def earlier_keys(self, pipeline: str, stage: str) -> list[str]:
+        """Keys of the stage's results in this pipeline before the last one, newest first, each once."""
+        return list(dict.fromkeys(reversed(self._keys().get((pipeline, stage), [])[:-1])))
 
     def made(self) -> list[Made]:
         """Every result that a run has made or found whole here, newest first."""
@@ -261,14 +266,16 @@ class Store:
             if size != entry.size:
                 raise DamagedRecordError(f"`{entry.path}` has {size} bytes, not {entry.size}: `{path}`")
 
-    def _last_keys(self) -> dict[tuple[str, str], str]:
+    def _keys(self) -> dict[tuple[str, str], list[str]]:
+        """Keys of each stage's results by pipeline and stage, oldest first."""
         entries = self.ledger.read()
-        if (
-            self._last is None or self._last[0] is not entries
-        ):  # the ledger gives a new list when it has grown
-            done = (entry for entry in entries if entry["event"] in DONE_EVENTS)
-            self._last = entries, {(entry["pipeline"], entry["stage"]): entry["key"] for entry in done}
-        return self._last[1]
+        # The ledger gives a new list when it has grown.
+        if self._done is None or self._done[0] is not entries:
+            found: dict[tuple[str, str], list[str]] = {}
+            for entry in (entry for entry in entries if entry["event"] in DONE_EVENTS):
+                found.setdefault((entry["pipeline"], entry["stage"]), []).append(entry["key"])
+            self._done = entries, found
+        return self._done[1]
 
     def _warn(self, text: str) -> None:
         if text not in self._warned:

@@ -132,6 +132,7 @@ class Machine:
         self.folder, self.chance = folder, random.Random(seed)
         self.store, self.ran = FakeStore(), set[tuple[Any, ...]]()
         self.last: dict[str, tuple[Any, ...]] = {}
+        self.history: dict[str, list[tuple[Any, ...]]] = {}
         stages = {
             "a": Stage("fit", "x"),
             "b": Stage("coarse", "a"),
@@ -187,10 +188,10 @@ class Machine:
         assert planned.reasons, f"unexplained: {name}"
         codes = {reason.code for reason in planned.reasons}
         assert ready == (ReasonCode.UPSTREAM_PENDING not in codes), name
-        if planned.verdict is Verdict.UNDECIDED:
-            assert codes & PENDING, name
-        else:
-            assert codes - PENDING, f"unexplained: {name}"
+        # What waits is certain to run only when no result of it ever had the values of now.
+        open_still = not ready and self.state.meaning(name)[:4] in self.history.get(name, [])
+        assert (planned.verdict is Verdict.UNDECIDED) == open_still, f"wrongly certain: {name}"
+        assert open_still or codes - PENDING, f"unexplained: {name}"
         assert all(sentence(reason) for reason in planned.reasons), name
         told = {_cause(reason) for reason in planned.reasons if reason.code not in PENDING}
         assert told == self._causes(name, ready), (name, told, self._causes(name, ready))
@@ -232,7 +233,8 @@ class Machine:
             new = ActionResult(known.key, made, None, {}, 1.0, 1, "2026-03-01T10:00:00+00:00", 1)
             result = self.store.results.setdefault(known.key, new)
             self.store.kept.setdefault(known.key, known.stored)
-            self.store.last[f"{action.pipeline}/{name}"] = known.key
+            self.store.note(f"{action.pipeline}/{name}", known.key)
+            self.history.setdefault(name, []).append(self.state.meaning(name)[:4])
             outputs[(name, "out")] = result.outputs["out"]
             self.last[name] = self.state.meaning(name)
             self.ran.add(self.last[name])

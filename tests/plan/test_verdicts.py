@@ -76,6 +76,19 @@ def test_an_edit_taken_back(toy: Toy) -> None:
     assert CACHED == decided(toy.plan())
 
 
+def test_an_edit_taken_back_behind_an_edit(toy: Toy) -> None:
+    """A stage that waits, and once had a result with the values of now, may yet be cached."""
+    toy.run()
+    toy.edit("score", seed=7)
+    toy.run("2")
+    toy.edit("score", seed=1234)
+    toy.edit("fit", rate=0.05)
+    changed = Reason(ReasonCode.PARAMETER_CHANGED, "seed", 7, 1234)
+    assert ("undecided", [changed, waits_for("fit")]) == decided(toy.plan())["score"]
+    toy.edit("score", seed=8)
+    assert "run" == decided(toy.plan())["score"][0]
+
+
 def test_the_same_bytes_stop_the_wave(toy: Toy) -> None:
     """When a rerun yields the same output, what follows is cached without running."""
     toy.run()

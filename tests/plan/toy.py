@@ -52,6 +52,7 @@ class FakeStore:
     results: dict[str, ActionResult] = field(default_factory=dict)
     kept: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     last: dict[str, str] = field(default_factory=dict)
+    earlier: dict[str, list[str]] = field(default_factory=dict)
     checkpoints: dict[str, tuple[int, int]] = field(default_factory=dict)
     spent: dict[str, float] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
@@ -68,6 +69,16 @@ class FakeStore:
     def last_key(self, pipeline: str, stage: str) -> str | None:
         """See ``StoreReader``."""
         return self.last.get(f"{pipeline}/{stage}")
+
+    def earlier_keys(self, pipeline: str, stage: str) -> list[str]:
+        """See ``StoreReader``."""
+        return list(dict.fromkeys(reversed(self.earlier.get(f"{pipeline}/{stage}", []))))
+
+    def note(self, place: str, key: str) -> None:
+        """A stage has been brought to a result; ``place`` is its pipeline and name."""
+        if place in self.last:
+            self.earlier.setdefault(place, []).append(self.last[place])
+        self.last[place] = key
 
     def keys_from(self, start: str) -> list[str]:
         """See ``StoreReader``."""
@@ -123,7 +134,7 @@ class Toy:
         for name, action in self.actions.items():
             planned = decide(action, outputs, self.store, self.installed.get)
             result = planned.result or self._publish(name, planned.known, made)
-            self.store.last[f"toy/{name}"] = result.key
+            self.store.note(f"toy/{name}", result.key)
             outputs[(name, "out")] = result.outputs["out"]
 
     def _publish(self, name: str, known: KeyDocument | Undecided | None, made: str) -> ActionResult:
