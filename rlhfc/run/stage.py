@@ -51,7 +51,11 @@ class Control(Protocol):
 
 @dataclass(frozen=True)
 class Workshop:
-    """What all stages of a run share."""
+    """What all stages of a run share.
+
+    Attributes:
+        secrets: of all stages: each of them inherits every variable of ours, and may tell it.
+    """
 
     run: str
     store: Store
@@ -60,6 +64,7 @@ class Workshop:
     launcher: Launcher
     digests: Digester
     control: Control
+    secrets: Mapping[str, str]
 
 
 class StageRun:
@@ -217,7 +222,7 @@ class StageRun:
 
     def _start(self, argv: list[str], environment: dict[str, str], attempt: Attempt) -> Session:
         """Start the command; what has been written of it holds references in the place of secrets."""
-        secrets = {name: os.environ[name] for name in self.action.secrets}
+        secrets = self.shop.secrets
         return self.shop.launcher.start(argv, revealed(environment, secrets), attempt.folder, secrets)
 
     def _check_inputs(self, inputs: Inputs) -> None:
