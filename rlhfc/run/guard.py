@@ -18,7 +18,6 @@ a return code below zero is the signal that killed the command.
 # ruff: noqa: PTH105, PTH123, PTH208
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import re
@@ -43,6 +42,8 @@ def main(exit_file: str, command: list[str]) -> int:
     """Run the command, guard it, write down how it ended."""
     if (secrets := _first_line()) is None:
         return 1  # the run died before it could say anything
+    import ctypes  # here: who imports this module for the rest of it is spared a slow import
+
     pump = _Pump(secrets) if secrets else None
     prctl = ctypes.CDLL(None, use_errno=True).prctl
     prctl(SET_CHILD_SUBREAPER, 1, 0, 0, 0)
