@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -55,6 +55,8 @@ class Workshop:
 
     Attributes:
         secrets: of all stages: each of them inherits every variable of ours, and may tell it.
+        made: keys that this run has made. Who forces a stage wants it made once, not for each of its
+            variants that come to the same.
     """
 
     run: str
@@ -65,6 +67,7 @@ class Workshop:
     digests: Digester
     control: Control
     secrets: Mapping[str, str]
+    made: set[str] = field(default_factory=set)
 
 
 class StageRun:
@@ -96,7 +99,7 @@ class StageRun:
         try:
             lock = shop.store.layout.lock(self.key)
             with key_lock(lock, shop.control.stopping, self._announce_wait):
-                if self.force:
+                if self.force and self.key not in shop.made:
                     shop.store.forget(self.key)
                 result = shop.store.lookup(self.key)
                 if result is not None:  # another run has made it meanwhile
@@ -109,6 +112,7 @@ class StageRun:
                     if grant is None:
                         raise StoppedError
                     result = self._attempt(grant)
+                shop.made.add(self.key)
             return self._outcome(StageState.DONE, result=result)
         except StoppedError:
             return self._outcome(StageState.WAITING)
