@@ -36,6 +36,8 @@ _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 Read = Callable[[Path], bytes]
 """What a file holds; :class:`OSError` when it cannot be read. Not always from disk: also from a commit."""
+Identity = Callable[[Path], Path]
+"""The one name of a file that has several."""
 
 
 def parse_file(path: Path, read: Read = Path.read_bytes) -> Node:
