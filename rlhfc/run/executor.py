@@ -247,6 +247,5 @@ def _failure(error: UserError) -> Failure:
 
 
 def _secrets(pipeline: Pipeline, variables: Mapping[str, str]) -> dict[str, str]:
-    """Value of each variable that some stage refers to, those that are not set left out."""
-    named = {name for action in pipeline.actions.values() for name in action.secrets}
-    return {name: variables[name] for name in sorted(named) if variables.get(name)}
+    """Value of each variable that the spec refers to, those that are not set left out."""
+    return {name: variables[name] for name in sorted(pipeline.secrets) if variables.get(name)}

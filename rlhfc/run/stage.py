@@ -54,7 +54,7 @@ class Workshop:
     """What all stages of a run share.
 
     Attributes:
-        secrets: of all stages: each of them inherits every variable of ours, and may tell it.
+        secrets: of the whole spec: every stage inherits all variables of ours, and may tell them.
         made: keys that this run has made. Who forces a stage wants it made once, not for each of its
             variants that come to the same.
     """

@@ -29,7 +29,7 @@ from rlhfc.spec.nodes import Node
 from rlhfc.spec.overrides import OPTION, folder_of, override
 from rlhfc.spec.parse import Identity, Read
 from rlhfc.spec.ports import connect, in_order, port_faults
-from rlhfc.spec.references import fill
+from rlhfc.spec.references import environment_names, fill
 from rlhfc.spec.variables import WITHIN_STAGES, Scope, read_scope, unused_names
 from rlhfc.spec.variants import RawStage, Variant, expand
 
@@ -82,6 +82,7 @@ def load_pipeline(
         description=top.description,
         libraries=library_policy(top),
         files=composed.files,
+        secrets=frozenset(environment_names([*composed.parts, root])),
     )
 
 

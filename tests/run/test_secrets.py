@@ -90,13 +90,14 @@ def test_secret_of_a_failed_stage_is_nowhere_either(secret, capsys):
     assert (False, False) == (TOKEN in shown.out, TOKEN in shown.err)
 
 
-def test_other_stages_tell_no_secret_either(secret, capsys):
+@pytest.mark.parametrize("options", [(), ("--target", "b")])
+def test_other_stages_tell_no_secret_either(secret, capsys, options):
     """A stage without a reference inherits the variable; what it tells of its environment is redacted."""
     bench = secret("tell")
     bench.spec.write_text(
         f"{bench.spec.read_text()}  b: {{kind: toy, value: 1, behave: tell_all, environment: {{}}}}\n"
     )
-    assert 0 == rlhfc(bench, "run", "--verbose")
+    assert 0 == rlhfc(bench, "run", "--verbose", *options)
     shown = capsys.readouterr()
     (log,) = (bench.folder / "store" / "work").glob("b-*/attempts/001/log")
     assert "MY_TOKEN=<env:MY_TOKEN>" in log.read_text().splitlines()
