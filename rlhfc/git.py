@@ -22,8 +22,8 @@ class GitError(Exception):
     """Git is missing, too slow, or said no; the text is the first line of what it said."""
 
 
-def git(folder: Path, *arguments: str) -> bytes:
-    """What ``git`` prints when it is asked in ``folder``.
+def git(folder: Path, *arguments: str, given: bytes = b"") -> bytes:
+    """What ``git`` prints when it is asked in ``folder`` and ``given`` something to read.
 
     Raises:
         GitError: it cannot be asked or fails.
@@ -32,7 +32,7 @@ def git(folder: Path, *arguments: str) -> bytes:
         done = subprocess.run(
             [*COMMAND, *arguments],
             cwd=folder,
-            stdin=subprocess.DEVNULL,
+            input=given,
             capture_output=True,
             timeout=SECONDS,
             check=False,

@@ -14,7 +14,6 @@ from rlhfc.plan.estimate import estimates
 from rlhfc.plan.rendering import rendered
 from rlhfc.plan.select import plan_selected, with_skipped
 from rlhfc.provenance import commit_of
-from rlhfc.run.attempt import seconds_so_far
 from rlhfc.store.store import Store
 
 
@@ -32,10 +31,17 @@ def plan_afresh(arguments: argparse.Namespace) -> tuple[PlanDocument, dict[str, 
     store = Store.open(prepared.store, warnings.append)
     part = plan_selected(pipeline, selected, store, prepared.world.libraries)
     plan = with_skipped(part, pipeline)
-    known = estimates(plan, store, lambda stage, key: seconds_so_far(store.work(stage, key)))
+    known = estimates(plan, store, lambda stage, key: _seconds_so_far(store, stage, key))
     commit = commit_of(prepared.spec.files)
     document = plan_document(plan, str(prepared.store), prepared.world.gpus, known, warnings, commit)
     if arguments.output is not None:
         write_saved(arguments, document, part)
     named = [] if arguments.show is None else shown or list(plan.stages)
     return document, {name: rendered(plan.pipeline.actions[name], plan.stages[name].key) for name in named}
+
+
+def _seconds_so_far(store: Store, stage: str, key: str) -> float:
+    """What the attempts at a stage have taken; imported when one is to be resumed."""
+    from rlhfc.run.attempt import seconds_so_far
+
+    return seconds_so_far(store.work(stage, key))

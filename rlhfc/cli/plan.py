@@ -51,6 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
     print(_as_json(document, shown) if arguments.json else _as_text(document, shown, arguments.store))
     if arguments.output is not None:
         print(f"saved: `rlhfc run {arguments.output}` carries it out while it holds", file=sys.stderr)
+    gc.freeze()  # else Python looks through all of it once more before it exits
     return CHANGES if arguments.detailed_exitcode and document["changes"] else 0
 
 

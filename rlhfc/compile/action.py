@@ -146,12 +146,14 @@ class Pipeline:
 
     Attributes:
         files: every file that the spec was read from, absolute.
+        secrets: environment variables that these refer to, also where no action of this pipeline does.
     """
 
     name: str
     spec: Path
     actions: Mapping[str, Action]
     files: tuple[Path, ...] = ()
+    secrets: frozenset[str] = frozenset()
 
     def named(self, name: str) -> tuple[str, ...]:
         """What a name means: the stage itself, or all its variants; nothing when there is none."""

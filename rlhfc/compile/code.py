@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -32,12 +33,12 @@ class Root:
         if self.package and not f"{module}.".startswith(f"{self.package}."):
             return None
         relative = module.removeprefix(self.package).strip(".").replace(".", "/")
-        place = self.folder / relative if relative else self.folder
-        candidates = [place / "__init__.py", *([place.with_suffix(".py")] if relative else [])]
-        for candidate in candidates:
+        place = f"{self.folder}/{relative}" if relative else str(self.folder)
+        # Asked hundreds of times for a plan, hence no paths.
+        for candidate in (f"{place}/__init__.py", *([f"{place}.py"] if relative else [])):
             sys.audit(LOOKED, candidate)
-            if candidate.is_file():
-                return candidate
+            if os.path.isfile(candidate):  # noqa: PTH113
+                return Path(candidate)
         return None
 
 

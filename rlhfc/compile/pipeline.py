@@ -42,7 +42,7 @@ def compile_pipeline(spec: PipelineSpec, world: World) -> Pipeline:
     if compiler.diagnostics:
         # Variants of a stage share their mistakes.
         raise UserError(sorted(dict.fromkeys(compiler.diagnostics), key=_position))
-    return Pipeline(spec.name, spec.path, actions, spec.files)
+    return Pipeline(spec.name, spec.path, actions, spec.files, spec.secrets)
 
 
 def _position(diagnostic: Diagnostic) -> tuple[str, int, int]:

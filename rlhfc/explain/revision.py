@@ -12,6 +12,8 @@ from rlhfc.errors import Diagnostic, UserError
 from rlhfc.git import GitError, git
 from rlhfc.spec.load import PipelineSpec, load_pipeline
 
+_CONTENT = ("cat-file", "--batch", "--follow-symlinks")
+
 
 @dataclass(frozen=True)
 class Revision:
@@ -61,7 +63,7 @@ def load_revision(revision: Revision) -> PipelineSpec:
         UserError: the commit has no such file, or the spec in it is wrong; the marks name the revision.
     """
     try:
-        return load_pipeline(revision.path, read=_reader(revision))
+        return load_pipeline(revision.path, read=_reader(revision), identity=_identity)
     except UserError as error:
         raise UserError([_in_revision(fault, revision) for fault in error.diagnostics]) from None
 
@@ -73,12 +75,30 @@ def _reader(revision: Revision) -> Callable[[Path], bytes]:
             return path.read_bytes()
         name = absolute.relative_to(revision.top).as_posix()
         try:
-            return git(revision.top, "cat-file", "blob", f"{revision.commit}:{name}")
+            content = _content(revision, name)
         except GitError as error:
+            raise OSError(errno.EIO, str(error), str(path)) from error
+        if content is None:
             where = f"not in `{revision.name.partition(':')[0]}`"
-            raise FileNotFoundError(errno.ENOENT, where, str(path)) from error
+            raise FileNotFoundError(errno.ENOENT, where, str(path))
+        return content
 
     return read
+
+
+def _content(revision: Revision, name: str) -> bytes | None:
+    """What a file holds in the commit, links followed as the commit has them; None where there is none."""
+    asked = f"{revision.commit}:{name}\n".encode(errors="surrogateescape")
+    head, _, rest = git(revision.top, *_CONTENT, given=asked).partition(b"\n")
+    kind, _, size = head.rpartition(b" ")
+    if kind == b"symlink":  # leads out of the repository
+        return (revision.top / os.fsdecode(rest[: int(size)])).read_bytes()
+    return rest[: int(size)] if kind.endswith(b" blob") else None
+
+
+def _identity(path: Path) -> Path:
+    """Two names of one file are told by their text: links of the working tree are none of the commit."""
+    return Path(os.path.normpath(path.absolute()))
 
 
 def _in_revision(fault: Diagnostic, revision: Revision) -> Diagnostic:

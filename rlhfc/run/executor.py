@@ -6,6 +6,7 @@ command. Stages whose results are there already never get a thread.
 
 from __future__ import annotations
 
+import os
 import queue
 import threading
 from collections.abc import Callable, Collection, Mapping
@@ -126,7 +127,16 @@ class Executor:
             refresh: shows the board; called as often.
         """
         means = self.means
-        shop = Workshop(run, means.store, means.slots, self.board, means.launcher, means.digests, self.care)
+        shop = Workshop(
+            run,
+            means.store,
+            means.slots,
+            self.board,
+            means.launcher,
+            means.digests,
+            self.care,
+            secrets=_secrets(self.pipeline, os.environ),
+        )
         try:
             self._advance(shop)
             while self._threads:
@@ -234,3 +244,8 @@ class Executor:
 def _failure(error: UserError) -> Failure:
     first = error.diagnostics[0]
     return Failure(first.message, first.hint)
+
+
+def _secrets(pipeline: Pipeline, variables: Mapping[str, str]) -> dict[str, str]:
+    """Value of each variable that the spec refers to, those that are not set left out."""
+    return {name: variables[name] for name in sorted(pipeline.secrets) if variables.get(name)}

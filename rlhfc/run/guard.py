@@ -18,7 +18,6 @@ a return code below zero is the signal that killed the command.
 # ruff: noqa: PTH105, PTH123, PTH208
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import re
@@ -34,6 +33,7 @@ TERM_SECONDS = 5.0
 SET_PDEATHSIG, SET_CHILD_SUBREAPER = 1, 36  # <linux/prctl.h>
 CANNOT_START = 127
 LONG_LINE = 8  # characters of a line that is a secret by itself
+COMMAND_LENGTH = 400  # characters of a command that a message shows
 
 Survivor = dict[str, int | str]
 
@@ -42,6 +42,8 @@ def main(exit_file: str, command: list[str]) -> int:
     """Run the command, guard it, write down how it ended."""
     if (secrets := _first_line()) is None:
         return 1  # the run died before it could say anything
+    import ctypes  # here: who imports this module for the rest of it is spared a slow import
+
     pump = _Pump(secrets) if secrets else None
     prctl = ctypes.CDLL(None, use_errno=True).prctl
     prctl(SET_CHILD_SUBREAPER, 1, 0, 0, 0)
@@ -49,10 +51,9 @@ def main(exit_file: str, command: list[str]) -> int:
     child = _start(command, prctl, pump)
     guard = _Guard(child, wakeup, pump)
     guard.watch()
-    survivors = guard.end_survivors()
+    survivors = guard.end_survivors(Redactor(secrets))
     if pump is not None:
         pump.drain()
-        survivors = [{**found, "command": pump.redactor.text(str(found["command"]))} for found in survivors]
     outcome = {"returncode": guard.returncode, "survivors": survivors, "orphaned": guard.orphaned}
     _write(exit_file, json.dumps(outcome))
     return 0
@@ -65,12 +66,16 @@ class Redactor:
         """Take the secrets, value by name. Each of several lines is one too: logs are cut into lines."""
         self._names: dict[bytes, bytes] = {}
         for name, value in secrets.items():
-            lines = [line.strip() for line in value.splitlines()] if "\n" in value else []
-            for part in (value, *(line for line in lines if len(line) >= LONG_LINE)):
-                self._names.setdefault(os.fsencode(part), f"<env:{name}>".encode())
+            lines = [line.strip() for line in value.splitlines()]
+            # Without the white space around it too: that is cut off before a secret is used.
+            for part in (value, value.strip(), *(line for line in lines if len(line) >= LONG_LINE)):
+                if part:
+                    self._names.setdefault(os.fsencode(part), f"<env:{name}>".encode())
         longest_first = sorted(self._names, key=len, reverse=True)
         self._pattern = re.compile(b"|".join(map(re.escape, longest_first)))
-        self._starts = {part[:length] for part in self._names for length in range(1, len(part))}
+        self._first = re.compile(
+            b"[%s]" % b"".join({re.escape(part[:1]) for part in longest_first} or {b" "})
+        )
         self._longest = len(longest_first[0]) if longest_first else 0
         self._held = b""
 
@@ -93,15 +98,18 @@ class Redactor:
         rest, self._held = self._held, b""
         return self._pattern.sub(lambda found: self._names[found[0]], rest) if self._names else rest
 
-    def text(self, text: str) -> str:
-        """A whole text."""
-        return os.fsdecode(self.feed(os.fsencode(text)) + self.flush())
+    def whole(self, data: bytes) -> bytes:
+        """Bytes that are all there is."""
+        return self.feed(data) + self.flush()
 
     def _open_end(self, data: bytes, after: int) -> int:
         """Where the longest end of ``data`` begins that a secret begins with."""
-        first = max(after, len(data) - self._longest + 1)
-        places = (place for place in range(first, len(data)) if data[place:] in self._starts)
-        return next(places, len(data))
+        within = max(after, len(data) - self._longest + 1)
+        for found in self._first.finditer(data, within):
+            end = data[found.start() :]
+            if any(len(end) < len(part) and part.startswith(end) for part in self._names):
+                return found.start()
+        return len(data)
 
 
 class _Pump:
@@ -142,11 +150,11 @@ class _Guard:
             self._listen(timeout=None)
             self._reap()
 
-    def end_survivors(self) -> list[Survivor]:
+    def end_survivors(self, redactor: Redactor) -> list[Survivor]:
         """Wait, note who is left, end them."""
         self._wait_for_all(0.0 if self.orphaned else GRACE_SECONDS)
         left = descendants(os.getpid())
-        found: list[Survivor] = [{"pid": pid, "command": command_line(pid)} for pid in left]
+        found: list[Survivor] = [{"pid": pid, "command": command_line(pid, redactor)} for pid in left]
         if found:
             _signal_all(signal.SIGTERM)
             self._wait_for_all(TERM_SECONDS)
@@ -272,13 +280,15 @@ def _signal_all(number: signal.Signals) -> None:
             continue
 
 
-def command_line(pid: int) -> str:
+def command_line(pid: int, redactor: Redactor) -> str:
     """Tell the command of a process; empty when it is gone."""
     try:
         with open(f"/proc/{pid}/cmdline", "rb") as stream:
-            return stream.read(400).replace(b"\0", b" ").decode(errors="replace").strip()
+            words = stream.read().replace(b"\0", b" ")
     except OSError:
         return ""
+    # Cut last: of a secret that is cut through, the beginning would be shown.
+    return redactor.whole(words).decode(errors="replace")[:COMMAND_LENGTH].strip()
 
 
 def _write_all(descriptor: int, data: bytes) -> None:

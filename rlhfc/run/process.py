@@ -126,7 +126,7 @@ class _LocalSession:
         # The guard's number stays taken until it is reaped, so the scan cannot hit a stranger.
         os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
         stray = [pid for pid in session_members(self._process.pid) if pid != self._process.pid]
-        strays = tuple(self._redactor.text(guard.command_line(pid)) for pid in stray)
+        strays = tuple(guard.command_line(pid, self._redactor) for pid in stray)
         end_processes(stray)
         self._process.wait()
         if self._process.stdin is not None:

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -51,7 +51,13 @@ class Control(Protocol):
 
 @dataclass(frozen=True)
 class Workshop:
-    """What all stages of a run share."""
+    """What all stages of a run share.
+
+    Attributes:
+        secrets: of the whole spec: every stage inherits all variables of ours, and may tell them.
+        made: keys that this run has made. Who forces a stage wants it made once, not for each of its
+            variants that come to the same.
+    """
 
     run: str
     store: Store
@@ -60,6 +66,8 @@ class Workshop:
     launcher: Launcher
     digests: Digester
     control: Control
+    secrets: Mapping[str, str]
+    made: set[str] = field(default_factory=set)
 
 
 class StageRun:
@@ -91,7 +99,7 @@ class StageRun:
         try:
             lock = shop.store.layout.lock(self.key)
             with key_lock(lock, shop.control.stopping, self._announce_wait):
-                if self.force:
+                if self.force and self.key not in shop.made:
                     shop.store.forget(self.key)
                 result = shop.store.lookup(self.key)
                 if result is not None:  # another run has made it meanwhile
@@ -104,6 +112,7 @@ class StageRun:
                     if grant is None:
                         raise StoppedError
                     result = self._attempt(grant)
+                shop.made.add(self.key)
             return self._outcome(StageState.DONE, result=result)
         except StoppedError:
             return self._outcome(StageState.WAITING)
@@ -217,7 +226,7 @@ class StageRun:
 
     def _start(self, argv: list[str], environment: dict[str, str], attempt: Attempt) -> Session:
         """Start the command; what has been written of it holds references in the place of secrets."""
-        secrets = {name: os.environ[name] for name in self.action.secrets}
+        secrets = self.shop.secrets
         return self.shop.launcher.start(argv, revealed(environment, secrets), attempt.folder, secrets)
 
     def _check_inputs(self, inputs: Inputs) -> None:

@@ -16,7 +16,7 @@ from rlhfc.observe import LOOKED
 from rlhfc.spec.messages import shown
 from rlhfc.spec.migrations import migrated
 from rlhfc.spec.nodes import Node
-from rlhfc.spec.parse import Read, parse_file
+from rlhfc.spec.parse import Identity, Read, parse_file
 
 LEVEL_LIMIT = 16
 """Files that include each other, one inside the other."""
@@ -41,7 +41,13 @@ class Composed:
     parts: tuple[Node, ...]
 
 
-def compose(spec: Path, overlays: Sequence[Path], read: Read, faults: list[Diagnostic]) -> Composed:
+def compose(
+    spec: Path,
+    overlays: Sequence[Path],
+    read: Read,
+    faults: list[Diagnostic],
+    identity: Identity = Path.resolve,
+) -> Composed:
     """Read a spec with everything that belongs to it.
 
     Args:
@@ -50,12 +56,13 @@ def compose(spec: Path, overlays: Sequence[Path], read: Read, faults: list[Diagn
         read: content of a file.
         faults: is given the mistakes that do not hinder composing: something is removed that is not
             there, a file is of another version.
+        identity: the same for all names of one file.
 
     Raises:
         UserError: a file cannot be read or is not YAML, or an ``include`` is malformed or leads in a
             circle.
     """
-    composer = _Composer(read, faults)
+    composer = _Composer(read, faults, identity)
     root = composer.file(spec, ())
     for overlay in overlays:
         above = composer.attempt(overlay, (), None)
@@ -69,8 +76,8 @@ def compose(spec: Path, overlays: Sequence[Path], read: Read, faults: list[Diagn
 class _Composer:
     """Reads each file once; what is wrong is gathered."""
 
-    def __init__(self, read: Read, faults: list[Diagnostic]) -> None:
-        self.read = read
+    def __init__(self, read: Read, faults: list[Diagnostic], identity: Identity) -> None:
+        self.read, self.identity = read, identity
         self.faults = faults
         self.fatal: list[Diagnostic] = []
         self.files: dict[Path, Node] = {}
@@ -91,7 +98,7 @@ class _Composer:
             UserError: the file itself cannot be read or parsed.
         """
         sys.audit(LOOKED, path)  # under another name it may have been read, and not be read again
-        place = path.resolve()
+        place = self.identity(path)
         if place not in self._composed:
             root = self.files[path.absolute()] = migrated(parse_file(path, self.read))
             self._composed[place] = self._over_included(root, path, (*within, path))
@@ -135,7 +142,7 @@ class _Composer:
             self.fatal.append(Diagnostic(message, item.place()))
             return None
         target = path.parent / Path(item.data).expanduser()
-        circle = [file for file in within if file.resolve() == target.resolve()]
+        circle = [file for file in within if self.identity(file) == self.identity(target)]
         if circle:
             names = [str(file) for file in (*within[within.index(circle[0]) :], target)]
             message = f"files include each other: {' → '.join(names)}"

@@ -27,9 +27,9 @@ from rlhfc.spec.messages import Subject, explain, shown
 from rlhfc.spec.model import STAGE_NAME, Draft, PipelineSpec, References, SpecFile, StageSpec
 from rlhfc.spec.nodes import Node
 from rlhfc.spec.overrides import OPTION, folder_of, override
-from rlhfc.spec.parse import Read
+from rlhfc.spec.parse import Identity, Read
 from rlhfc.spec.ports import connect, in_order, port_faults
-from rlhfc.spec.references import fill
+from rlhfc.spec.references import environment_names, fill
 from rlhfc.spec.variables import WITHIN_STAGES, Scope, read_scope, unused_names
 from rlhfc.spec.variants import RawStage, Variant, expand
 
@@ -43,6 +43,7 @@ def load_pipeline(
     overrides: Sequence[str] = (),
     overlays: Sequence[Path] = (),
     read: Read = Path.read_bytes,
+    identity: Identity = Path.resolve,
 ) -> PipelineSpec:
     """Load, check and connect a spec.
 
@@ -51,12 +52,13 @@ def load_pipeline(
         overrides: ``stage.field.sub=value`` each, the value in YAML, later ones over earlier ones.
         overlays: YAML files that are laid over the spec, later ones over earlier ones.
         read: gives the bytes of a spec file.
+        identity: the same for all names of one file.
 
     Raises:
         UserError: with every mistake that could be found, in the order of the file.
     """
     faults: list[Diagnostic] = []
-    composed = compose(path, overlays, read, faults)
+    composed = compose(path, overlays, read, faults, identity)
     root = override(composed.root, overrides, faults)
     faults.extend(unused_names(root, composed.parts, {path, *overlays, OPTION}))
     scope = read_scope(root, axis_names(root))
@@ -80,6 +82,7 @@ def load_pipeline(
         description=top.description,
         libraries=library_policy(top),
         files=composed.files,
+        secrets=frozenset(environment_names([*composed.parts, root])),
     )
 
 

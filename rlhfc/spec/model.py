@@ -140,6 +140,7 @@ class PipelineSpec:
         description: free text.
         libraries: which versions of libraries enter keys.
         files: that were read, absolute: the spec, what it includes, overlays.
+        secrets: environment variables that are referred to anywhere in these.
     """
 
     name: str
@@ -149,6 +150,7 @@ class PipelineSpec:
     description: str = ""
     libraries: LibraryPolicy = field(default_factory=LibraryPolicy)
     files: tuple[Path, ...] = ()
+    secrets: frozenset[str] = frozenset()
 
     @cached_property
     def graph(self) -> networkx.DiGraph[str]:

@@ -29,12 +29,15 @@ DEPTH_LIMIT = 64
 """Mappings and lists inside each other."""
 
 _STR_TAG = "tag:yaml.org,2002:str"
-_FORBIDDEN = re.compile("[^\t\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+# Compiled when a file has one: that takes as long as reading a spec.
+_FORBIDDEN = "[^\t\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 Read = Callable[[Path], bytes]
 """What a file holds; :class:`OSError` when it cannot be read. Not always from disk: also from a commit."""
+Identity = Callable[[Path], Path]
+"""The one name of a file that has several."""
 
 
 def parse_file(path: Path, read: Read = Path.read_bytes) -> Node:
@@ -251,7 +254,7 @@ class _Composer:
     def unprintable(self, problem: str) -> Diagnostic:
         """A diagnostic for a character that YAML forbids, which libyaml does not locate."""
         for number, line in enumerate(self.lines, start=1):
-            if bad := _FORBIDDEN.search(line):
+            if bad := re.search(_FORBIDDEN, line):
                 mark = Mark(self.path, 0 if self.argument else number, bad.start() + 1, text=line)
                 return Diagnostic(f"control character U+{ord(bad[0]):04X}", mark, "remove it")
         return Diagnostic(f"not YAML: {problem}", Mark(self.path, 1, 1, text=self.line(1)))

@@ -88,6 +88,17 @@ def names_in(nodes: Iterable[Node]) -> set[str]:
     return {name_of(part) for part in parts if part.form in ("variable", "axis")}
 
 
+def environment_names(nodes: Iterable[Node]) -> set[str]:
+    """Every environment variable that is named anywhere below."""
+    return {
+        part.text
+        for node in nodes
+        for text in texts(node)
+        for part in pieces(str(text.data))
+        if part.form == "environment"
+    }
+
+
 def place_of(node: Node, written: str) -> Mark:
     """Where ``written`` stands in a text, else where the text starts."""
     mark = node.mark

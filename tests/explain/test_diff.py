@@ -151,6 +151,25 @@ def test_paths_of_a_revision(git, story: Story, monkeypatch: pytest.MonkeyPatch)
     ] == story.lines("diff", "HEAD:./pipe.yaml", "HEAD:pipe.yaml")
 
 
+def test_files_and_links_of_a_revision(git, story: Story) -> None:
+    """What is included is as the commit has it: links of the commit are followed, later ones are not."""
+    story.spec.write_text("schema: 1\ninclude: [base.yaml, more.yaml]\n")
+    (story.folder / "real.yaml").write_text(SPEC)
+    (story.folder / "base.yaml").symlink_to("real.yaml")
+    (story.folder / "more.yaml").write_text("stages: {second: {value: 7}}\n")
+    git("add", ".")
+    git("commit", "-q", "-m", "one")
+    (story.folder / "base.yaml").unlink()
+    (story.folder / "more.yaml").unlink()
+    (story.folder / "real.yaml").rename(story.folder / "base.yaml")
+    (story.folder / "more.yaml").symlink_to("base.yaml")
+    assert [
+        "HEAD:pipe.yaml → pipe.yaml",
+        "spec",
+        "  second.value  7 → 2  base.yaml:9 (was more.yaml:1)",
+    ] == story.lines("diff", "HEAD:pipe.yaml", "pipe.yaml")
+
+
 def test_mistakes_in_a_revision(git, story: Story) -> None:
     """What is wrong with a spec of the past is told with its place there."""
     story.spec.write_text(SPEC.replace("value: 2", "valeu: 2"))

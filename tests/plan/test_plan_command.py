@@ -42,6 +42,7 @@ FORBIDDEN = [
     "datasets",
     "deepspeed",
     "huggingface_hub",
+    "networkx",
     "numpy",
     "peft",
     "tokenizers",

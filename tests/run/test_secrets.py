@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rlhfc.stages.common.job import revealed
-from workshop import KINDS, Bench
+from workshop import KINDS, Bench, wait_for
 
 from rlhfc.cli.main import main
-from rlhfc.run.guard import Redactor
+from rlhfc.run.guard import Redactor, command_line
 
 TOKEN = "hf_9f2KqLm7Zx"
 SPEC = f"""schema: 1
@@ -87,6 +90,21 @@ def test_secret_of_a_failed_stage_is_nowhere_either(secret, capsys):
     assert (False, False) == (TOKEN in shown.out, TOKEN in shown.err)
 
 
+@pytest.mark.parametrize("options", [(), ("--target", "b")])
+def test_other_stages_tell_no_secret_either(secret, capsys, options):
+    """A stage without a reference inherits the variable; what it tells of its environment is redacted."""
+    bench = secret("tell")
+    bench.spec.write_text(
+        f"{bench.spec.read_text()}  b: {{kind: toy, value: 1, behave: tell_all, environment: {{}}}}\n"
+    )
+    assert 0 == rlhfc(bench, "run", "--verbose", *options)
+    shown = capsys.readouterr()
+    (log,) = (bench.folder / "store" / "work").glob("b-*/attempts/001/log")
+    assert "MY_TOKEN=<env:MY_TOKEN>" in log.read_text().splitlines()
+    assert [] == files_with(bench.folder / "store", TOKEN)
+    assert (False, False) == (TOKEN in shown.out, TOKEN in shown.err)
+
+
 def test_other_secret_is_no_other_result(secret, monkeypatch, capsys):
     """A secret enters no key: with another one nothing is to be done."""
     bench = secret("tell")
@@ -149,7 +167,37 @@ def test_longer_secret_wins_and_lines_count(secret):
 def test_no_secrets_change_nothing():
     """Without secrets every byte passes at once."""
     redactor = Redactor({})
-    assert (b"a\xff", b"", "x") == (redactor.feed(b"a\xff"), redactor.flush(), redactor.text("x"))
+    assert (b"a\xff", b"", b"x") == (redactor.feed(b"a\xff"), redactor.flush(), redactor.whole(b"x"))
+
+
+def test_white_space_around_a_secret_is_no_part_of_it():
+    """A value from a file ends in a line end, which is cut off before it is used."""
+    assert b"is <env:A>." == told({"A": "s3cret\n"}, [b"is s3c", b"ret."])
+    assert b"<env:A>x" == told({"A": " s3cret"}, [b" s3cretx"])
+    assert b"<env:B>\r\n<env:B>\n" == told({"B": "first-line\rother-line"}, [b"first-line\r\nother-line\n"])
+
+
+def test_long_secret_takes_no_memory_and_no_time():
+    """A secret as long as a variable may be, full of beginnings of itself, is looked for quickly."""
+    value = "ab" * 60_000 + "c"
+    began = time.perf_counter()
+    assert b"<env:A>" * 3 == told(
+        {"A": value}, [value.encode()[:70_000], value.encode()[70_000:] + 2 * value.encode()]
+    )
+    assert time.perf_counter() - began < 5
+
+
+def test_command_is_cut_after_it_is_redacted():
+    """A secret across the place where a long command is cut shows no beginning of itself."""
+    padding = "p" * 300
+    command = [sys.executable, "-c", "input()", padding, "x" * 60 + TOKEN * 5]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
+        try:
+            wait_for(lambda: padding in command_line(process.pid, Redactor({})))
+            shown = command_line(process.pid, Redactor({"T": TOKEN}))
+        finally:
+            process.kill()
+    assert f"{sys.executable} -c input() {padding} {'x' * 60}{'<env:T>' * 5}"[:400].strip() == shown
 
 
 def test_stage_reveals_a_setting_when_it_needs_it(monkeypatch):

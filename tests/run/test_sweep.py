@@ -44,6 +44,17 @@ def starts(bench: Bench) -> list[str]:
     return sorted(found)
 
 
+def test_forced_variants_that_come_to_the_same_are_made_once(sweep):
+    """The axis reaches runtime settings only: `--force` makes their one result anew, once."""
+    same = SPEC.replace('value: "${matrix.kl}"', 'step_seconds: "${matrix.kl}"').replace("[1, 2]", "[0, 0.1]")
+    sweep.spec.write_text(same.replace("kl: 2, lr", "kl: 0.1, lr").replace("kl=1", "kl=0"))
+    assert 0 == rlhfc(sweep, "run", "--quiet")
+    started = [name.partition("@")[0] for name in starts(sweep)]
+    assert ["base", "eval", "eval", "pick", "ppo"] == started, "whichever variant came first"
+    assert 0 == rlhfc(sweep, "run", "--quiet", "--force", "ppo")
+    assert ["ppo"] == [name.partition("@")[0] for name in starts(sweep)]
+
+
 def test_sweep_ends_in_a_table(sweep, capsys):
     """Axes, state and figures of the variants that no other variant reads; what is upstream ran once."""
     assert 0 == rlhfc(sweep, "run", "--quiet")

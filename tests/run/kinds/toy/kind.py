@@ -19,7 +19,7 @@ class ToyParams(StageParams):
     behave: Literal[
         "well", "fail", "lie", "survivor", "escapee", "hang", "deaf", "user_error", "symlink",
         "unlisted", "not_utf8", "short", "torn_tensors", "touch_input",
-        "edit_code", "odd_names", "link_input", "family", "tell", "tell_survivor",
+        "edit_code", "odd_names", "link_input", "family", "tell", "tell_survivor", "tell_all",
     ] = runtime("well")  # fmt: skip
 
 

@@ -110,6 +110,8 @@ def misbehave_before() -> None:
             subprocess.Popen([sys.executable, "-c", ignore], start_new_session=True)
         case "tell" | "tell_survivor":
             tell(os.environ["TOY_SECRET"])
+        case "tell_all":
+            print("\n".join(f"{name}={value}" for name, value in sorted(os.environ.items())))
         case "hang":
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             trace("hangs")
