@@ -127,13 +127,17 @@ def _inherited(filled: Mapping[str, _Filled], own: Mapping[str, frozenset[str]])
     """Axes of each stage: its own and those of everything that it reads from."""
     upstream = {name: stage.upstream() for name, stage in filled.items()}
     axes = dict(own)
-    changed = True
-    while changed:  # in circles too, which are told later
-        changed = False
-        for name, above in upstream.items():
-            wider = axes[name].union(*(axes[one] for one in above if one in axes))
-            changed |= wider != axes[name]
-            axes[name] = wider
+    readers: dict[str, list[str]] = {}
+    for name, above in upstream.items():
+        for stage in above:
+            readers.setdefault(stage, []).append(name)
+    waiting = [name for name in axes if axes[name]]
+    while waiting:  # in circles too, which are told later
+        name = waiting.pop()
+        for reader in readers.get(name, ()):
+            if not axes[name] <= axes[reader]:
+                axes[reader] = axes[reader] | axes[name]
+                waiting.append(reader)
     return axes
 
 
