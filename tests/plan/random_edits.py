@@ -30,6 +30,7 @@ from rlhfc.compile.mirrors import Mirrors
 from rlhfc.compile.pipeline import compile_pipeline
 from rlhfc.compile.reasons import PENDING, Reason, ReasonCode
 from rlhfc.compile.world import World
+from rlhfc.plan.decide import EARLIER
 from rlhfc.plan.planner import Plan, Verdict, make_plan
 from rlhfc.plan.words import sentence
 from rlhfc.spec.load import load_pipeline
@@ -190,8 +191,9 @@ class Machine:
         assert ready == (ReasonCode.UPSTREAM_PENDING not in codes), name
         # What waits is certain to run only when no result of it ever had the values of now.
         open_still = not ready and self.state.meaning(name)[:4] in self.history.get(name, [])
-        assert (planned.verdict is Verdict.UNDECIDED) == open_still, f"wrongly certain: {name}"
-        assert open_still or codes - PENDING, f"unexplained: {name}"
+        many = len(self.store.earlier_keys("toy", name)) > EARLIER  # so many results are not all compared
+        assert many or (planned.verdict is Verdict.UNDECIDED) == open_still, f"wrongly certain: {name}"
+        assert codes - PENDING or planned.verdict is Verdict.UNDECIDED, f"unexplained: {name}"
         assert all(sentence(reason) for reason in planned.reasons), name
         told = {_cause(reason) for reason in planned.reasons if reason.code not in PENDING}
         assert told == self._causes(name, ready), (name, told, self._causes(name, ready))
