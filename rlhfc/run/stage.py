@@ -99,9 +99,7 @@ class StageRun:
         try:
             lock = shop.store.layout.lock(self.key)
             with key_lock(lock, shop.control.stopping, self._announce_wait):
-                if self.force and self.key not in shop.made:
-                    shop.store.forget(self.key)
-                result = shop.store.lookup(self.key)
+                result = None if self._replaces else shop.store.lookup(self.key)
                 if result is not None:  # another run has made it meanwhile
                     return self._outcome(StageState.CACHED, result=result)
                 for line in settle_leftovers(self.work):
@@ -127,6 +125,11 @@ class StageRun:
         except OSError as error:
             text = f"{error.strerror or error}: `{error.filename}`" if error.filename else str(error)
             return self._outcome(StageState.FAILED, failure=Failure(text))
+
+    @property
+    def _replaces(self) -> bool:
+        """Whether the result that is there is to be replaced, once it has been made anew."""
+        return self.force and self.key not in self.shop.made
 
     def _attempt(self, grant: Grant) -> ActionResult:
         """Launch, wait, judge, publish.
@@ -255,6 +258,8 @@ class StageRun:
             attempts=len(tried),
             inputs=inputs.trees,
         )
+        if self._replaces:
+            self.shop.store.forget(self.key)  # not before: a stage that fails must not cost its last result
         return self.shop.store.publish(product)
 
     def _outcome(

@@ -94,6 +94,17 @@ def test_forced_stage_runs_again(bench):
     assert ["b"] == ran(bench)
 
 
+def test_a_forced_stage_that_fails_keeps_its_result(bench):
+    """The result that is there is replaced by the new one, and by nothing else."""
+    bench.write(a={"value": 1})
+    bench.run()
+    bench.write(a={"value": 1, "behave": "fail"})
+    assert {"a": "failed"} == bench.states(forced=["a"])
+    ran(bench)
+    assert {"a": "cached"} == bench.states()
+    assert [] == ran(bench)
+
+
 def test_selection_runs_a_part(bench):
     """What is left out is not launched; what `--from` leaves out must be there before anything starts."""
     bench.write(**CHAIN)
