@@ -55,6 +55,21 @@ def test_forced_variants_that_come_to_the_same_are_made_once(sweep):
     assert ["ppo"] == [name.partition("@")[0] for name in starts(sweep)]
 
 
+def test_twenty_variants_share_what_is_upstream(sweep):
+    """A sweep of twenty launches the stage that they all read from once, and the next run nothing."""
+    sweep.spec.write_text(f"""schema: 1
+kinds: [{KINDS}]
+matrix: {{kl: [1, 2, 3, 4, 5], lr: [10, 20, 30, 40]}}
+stages:
+  sft: {{kind: toy, value: 5}}
+  ppo: {{kind: toy, left: sft.thing, value: "${{matrix.kl}}", seed: "${{matrix.lr}}"}}
+""")
+    assert 0 == rlhfc(sweep, "run", "--quiet")
+    assert ["ppo"] * 20 + ["sft"] == [name.partition("@")[0] for name in starts(sweep)]
+    assert 0 == rlhfc(sweep, "run", "--quiet")
+    assert [] == starts(sweep)
+
+
 def test_sweep_ends_in_a_table(sweep, capsys):
     """Axes, state and figures of the variants that no other variant reads; what is upstream ran once."""
     assert 0 == rlhfc(sweep, "run", "--quiet")
