@@ -26,6 +26,7 @@ STAT_CACHE = "stat-cache.json"
 # A file that was written this close to the planning may be written again within the same time stamp.
 RACY_NS = 2_000_000_000
 EMPTY = frozenset({os.devnull, "/dev/random", "/dev/urandom"})  # no plan is made from what they hold
+KEPT = 64  # plans, newest first: each value of a `--set` is a question of its own
 Question = Mapping[str, Any]
 
 
@@ -37,7 +38,7 @@ def question(arguments: Mapping[str, Any], variables: Mapping[str, str] = os.env
         "folder": os.getcwd(),
         "python": [sys.executable, sys.version, observe.OURS, *sys.path],
         "variables": {name: variables.get(name) for name in (*VARIABLES, "HOME")},
-        "git": {name: value for name, value in sorted(variables.items()) if name.startswith("GIT_")},
+        "git": _checksum({name: value for name, value in variables.items() if name.startswith("GIT_")}),
         "gpus": count_gpus(read_environment(variables)),
     }
 
@@ -82,13 +83,25 @@ def keep(store: str, asked: Question, paths: Iterable[str], document: PlanDocume
             stream.write(json.dumps({"question": asked, "stamps": stamps}) + "\n")
             stream.write(json.dumps(document) + "\n")
         os.replace(draft, place)
+        _forget_oldest(folder)
     except OSError:
         return
 
 
 def _place(store: str, asked: Question) -> str:
-    name = zlib.crc32(json.dumps(asked, sort_keys=True).encode())
-    return os.path.join(store, FOLDER, f"{name:08x}.json")
+    return os.path.join(store, FOLDER, f"{_checksum(asked)}.json")
+
+
+def _checksum(value: Any) -> str:
+    """Stands for a value whose text is not to be kept: git's variables may hold passwords."""
+    return f"{zlib.crc32(json.dumps(value, sort_keys=True).encode()):08x}"
+
+
+def _forget_oldest(folder: str) -> None:
+    with os.scandir(folder) as found:
+        oldest = sorted(found, key=lambda entry: entry.stat().st_mtime_ns)[:-KEPT]
+    for entry in oldest:
+        os.unlink(entry.path)
 
 
 def _plain(value: Any) -> Any:

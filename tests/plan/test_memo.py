@@ -299,3 +299,24 @@ def test_where_python_finds_modules_is_part_of_the_question(
     monkeypatch.syspath_prepend("elsewhere")
     main(["plan", "toy.yaml"])
     assert 2 == len(made)
+
+
+def test_git_variables_are_told_apart_and_not_kept(made: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """They may decide which commit is found, and may hold a password."""
+    for value, plans in (("hunter2", 2), ("hunter2", 2), ("hunter3", 3)):
+        monkeypatch.setenv("GIT_CONFIG_VALUE_0", value)
+        main(["plan", "toy.yaml"])
+        assert plans == len(made)
+    assert not any("hunter" in file.read_text() for file in Path(".rlhfc/plans").iterdir())
+
+
+def test_the_oldest_plans_are_forgotten(made: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder does not grow with every value that was tried."""
+    monkeypatch.setattr(memo, "KEPT", 3)
+    for rate in range(1, 5):
+        main(["plan", "toy.yaml", "--set", f"first.rate=0.{rate}"])
+    assert 3 == len(list(Path(".rlhfc/plans").iterdir()))
+    main(["plan", "toy.yaml", "--set", "first.rate=0.4"])
+    assert 5 == len(made)
+    main(["plan", "toy.yaml"])
+    assert 6 == len(made)
