@@ -9,11 +9,12 @@ from pathlib import Path
 
 from rlhfc.cli.saved import holds_plan
 from rlhfc.compile.action import Pipeline
-from rlhfc.compile.digests import STAT_CACHE, CachedDigester
+from rlhfc.compile.digests import CachedDigester
 from rlhfc.compile.pipeline import compile_pipeline
 from rlhfc.compile.world import World, this_machine
 from rlhfc.errors import Diagnostic, UserError
 from rlhfc.spec.load import PipelineSpec, load_pipeline
+from rlhfc.store.layout import STAT_CACHE
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,6 @@ from rlhfc.filesystems import believable, file_system
 from rlhfc.observe import LOOKED
 from rlhfc.store.digest import TreeEntry, file_digest, tree_digest
 
-STAT_CACHE = "stat-cache.json"
-"""Name of the cache in a store's folder."""
-
 CACHE_FORMAT = 2
 # A file that was written this close to its hashing may be written again within the same time stamp.
 RACY_NS = 2_000_000_000

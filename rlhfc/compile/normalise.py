@@ -86,12 +86,8 @@ def _reduce(text: str, tree: ast.Module) -> str:
     return "\n".join(kept)
 
 
-def declares_only(text: str) -> bool:
-    """Whether a module holds declarations alone; see :class:`SourceFile`."""
-    return _declares_only(ast.parse(text))
-
-
 def _declares_only(tree: ast.Module) -> bool:
+    """Whether a module holds declarations alone; see :class:`SourceFile`."""
     return all(_declares(node) for node in tree.body)
 
 

@@ -22,7 +22,6 @@ from rlhfc.plan.document import PlanDocument
 
 FORMAT = 2
 FOLDER = "plans"
-STAT_CACHE = "stat-cache.json"
 # A file that was written this close to the planning may be written again within the same time stamp.
 RACY_NS = 2_000_000_000
 EMPTY = frozenset({os.devnull, "/dev/random", "/dev/urandom"})  # no plan is made from what they hold
@@ -68,6 +67,10 @@ def keep(store: str, asked: Question, paths: Iterable[str], document: PlanDocume
         document: the plan.
         began: when planning began, in nanoseconds since the epoch.
     """
+    from rlhfc.store.layout import (
+        STAT_CACHE,  # a plan that was made has loaded it; one that is known does not
+    )
+
     folder = os.path.join(store, FOLDER)
     if not os.path.isdir(store):
         return

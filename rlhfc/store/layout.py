@@ -12,7 +12,7 @@ from rlhfc.store.files import make_folder, write_atomic
 NAME = "rlhfc-store"
 VERSION = 1
 UNSAFE = re.compile(r"[^\w.-]|^\.+")  # in a file name made from a pipeline's name
-STAT_CACHE = "stat-cache.json"  # as in `rlhfc/compile/digests.py`
+STAT_CACHE = "stat-cache.json"
 FOLDERS = ("objects", "trees", "actions", "keydocs", "views", "work", "locks", "reports", "tmp")
 
 
