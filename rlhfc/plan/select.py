@@ -104,7 +104,7 @@ def _missing(plan: Plan, selected: Selected) -> Iterator[Diagnostic]:
     start = " ".join(f"--from {name}" for name in selected.asked.start)
     for name, planned in plan.stages.items():
         if name in selected.required and planned.result is None:
-            mark = Mark(plan.pipeline.spec, planned.line, 1)
+            mark = Mark(plan.pipeline.actions[name].file, planned.line, 1)
             message = f"{name} is left out by `{start}`, and is not cached"
             yield Diagnostic(message, mark, f"make it first, with `--target {name}`, or leave out `--from`")
 

@@ -160,7 +160,7 @@ def test_from_needs_what_is_upstream(toy: Toy) -> None:
     with pytest.raises(UserError) as refused:
         part(toy, Selection(start=("score",)))
     assert (
-        "/specs/toy.yaml:1:1: error: fit is left out by `--from score`, and is not cached\n"
+        "toy.yaml:1:1: error: fit is left out by `--from score`, and is not cached\n"
         "hint: make it first, with `--target fit`, or leave out `--from`"
     ) == str(refused.value)
 
