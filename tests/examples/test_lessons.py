@@ -47,20 +47,6 @@ def test_each_spec_is_planned(lesson, tmp_path):
     assert [] == [stage for stage in stages if stage not in page]
 
 
-def test_plan_of_two_reward_models_is_on_the_page(tmp_path):
-    """The first lesson's page shows the plan as it is printed."""
-    lesson = EXAMPLES / "01-two-reward-models"
-    plan = rlhfc("plan", lesson / "pipeline.yaml", tmp_path / "store").stdout
-    assert plan.split("\n", 1)[1] in (lesson / "README.md").read_text(encoding="utf-8")
-
-
-def test_plan_of_the_sweep_is_on_the_page(tmp_path):
-    """The fourth lesson's page shows the plan as it is printed; what no axis reaches is there once."""
-    lesson = EXAMPLES / "04-sweep"
-    plan = rlhfc("plan", lesson / "pipeline.yaml", tmp_path / "store").stdout
-    assert plan.split("\n", 1)[1] in (lesson / "README.md").read_text(encoding="utf-8")
-
-
 def test_overlay_of_the_sweep_shortens_every_stage(tmp_path):
     """The fourth lesson's overlay sets the steps of all training stages, and changes no other name."""
     lesson = EXAMPLES / "04-sweep"

@@ -17,6 +17,7 @@ from world import command, rlhfc
 from rlhfc.store.store import Store
 
 pytestmark = pytest.mark.launch
+RECORDED = Path(__file__).parents[1] / "project" / "recorded" / "quickstart.json"
 STAGES = ["split", "sft", "reward", "engines", "ppo", "eval", "export"]
 
 
@@ -51,6 +52,20 @@ def test_second_run_does_nothing(ran):
     assert rlhfc("plan", ran.spec, "--detailed-exitcode").returncode == 0
     again = rlhfc("run", ran.spec)
     assert (0, "nothing to do: 7 of 7 stages cached") == (again.returncode, again.stderr.splitlines()[-1])
+
+
+def test_recorded_run_has_the_figures_and_outputs_of_a_run(ran):
+    """What transcripts of training are printed from has the figures and ports that stages have today.
+
+    The tiny pipeline has no demonstrations and another judge; that is all that may differ.
+    """
+    opened = Store.open(ran.spec.parent / "store")
+    recorded = json.loads(RECORDED.read_text())
+    assert STAGES == list(recorded)
+    for name, stage in recorded.items():
+        result = opened.lookup(opened.last_key("tiny", name))
+        figures = {figure.replace("rule", "lower") for figure in stage["summary"]}
+        assert (figures, set(stage["files"])) == (set(result.summary), set(result.outputs)), name
 
 
 def test_edits_rerun_what_they_reach(ran):
