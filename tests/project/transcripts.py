@@ -180,7 +180,7 @@ def _ends(session: Session, place: Path, home: Path) -> list[tuple[str, int]]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=300,
+        timeout=600,  # a busy machine
         check=False,
     )
     parts = re.split(rf"{mark} (\d+)\n", done.stdout)
