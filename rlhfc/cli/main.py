@@ -43,7 +43,7 @@ COMMANDS = {
     "status": _command("status", "show where every stage stands, also while it runs"),
     "show": _command("show", "show a stage: result, artefacts, attempts, log, metrics"),
     "accept": _command("accept", "let a stage's last result stand for what the spec says now"),
-    "history": _command("history", "list the runs, the newest first"),
+    "history": _command("history", "list runs and acceptances, the newest first"),
     "diff": _command("diff", "tell what differs between two runs or two specs"),
     "config": _command("config", "print the spec with all defaults, and where each value is from"),
     "graph": _command("graph", "draw the stages and their states as Mermaid, DOT or SVG"),
