@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from rlhfc.git import GitError, git
 from rlhfc.observe import DOUBT, LOOKED
-from rlhfc.plan.document import CommitDocument
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,9 @@ class Commit:
     branch: str | None = None
 
     @property
-    def document(self) -> CommitDocument:
+    def document(self) -> dict[str, Any]:
         """Plain values, for plans and the ledger."""
-        return {"id": self.id, "dirty": self.dirty, "branch": self.branch}
+        return asdict(self)
 
 
 def commit_of(files: Sequence[Path]) -> Commit | None:

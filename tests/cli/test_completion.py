@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from rlhfc.cli.commands import COMMANDS
 from rlhfc.cli.complete import FILES, candidates, stage_names
 from rlhfc.cli.completion import SCRIPTS
-from rlhfc.cli.main import COMMANDS, main
+from rlhfc.cli.main import main
 
 SPEC = """\
 # stages: not this

@@ -13,8 +13,9 @@ import pytest
 
 from rlhfc import __version__
 from rlhfc.cli import main as cli
+from rlhfc.cli.commands import COMMANDS
 from rlhfc.cli.init import pairs
-from rlhfc.cli.main import COMMANDS, main
+from rlhfc.cli.main import main
 from rlhfc.spec.load import load_pipeline
 
 HEAVY = (
