@@ -14,7 +14,7 @@ SUM := $(shell cat pyproject.toml constraints.txt | cksum | cut -d ' ' -f 1)
 TRAIN := $(VENV)/installed-train-$(SUM)
 DEV := $(VENV)/installed-dev-$(SUM)
 
-.PHONY: bench-plan random-edits help quickstart test lint schema check wheel constraints clean
+.PHONY: bench-plan random-edits random-looks help quickstart test lint schema check wheel constraints clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -47,8 +47,10 @@ bench-plan: $(TRAIN) ## how long a plan takes, against other tools (installed in
 	@test -d .venv-bench || { $(BIN)/python -m venv .venv-bench && .venv-bench/bin/pip install -qq ninja doit dvc snakemake; }
 	@RLHFC_BENCH_BIN=$(CURDIR)/.venv-bench/bin $(BIN)/python benchmarks/plan/bench.py $(ARGS)
 
-random-edits: $(DEV) ## 100,000 random edits of specs, files, code and libraries: is every verdict right and explained, and every remembered plan true?
+random-edits: $(DEV) ## 100,000 random edits of specs, files, code and libraries: is every verdict right and explained?
 	@cd tests/plan && $(CURDIR)/$(BIN)/python random_edits.py $(ARGS)
+
+random-looks: $(DEV) ## 5,000 random changes of what plans look at: is every remembered plan true?
 	@cd tests/plan && $(CURDIR)/$(BIN)/python random_looks.py $(ARGS)
 
 constraints: ## write constraints.txt again from a fresh venv; torch stays at its pin, so edit that first

@@ -16,13 +16,15 @@ from typing import Any
 
 LOOKED = "rlhfc.looked"
 """Audit event with one argument, a path whose existence, size or times decided something."""
+DOUBT = "rlhfc.doubt"
+"""Audit event without arguments: something failed that may succeed when it is asked again."""
 
 WRITING = os.O_WRONLY | os.O_RDWR
 OURS = os.path.dirname(os.path.abspath(__file__))
 
 
 @contextmanager
-def observed() -> Iterator[set[str]]:
+def observed() -> Iterator[Observed]:
     """Gather the absolute paths that are looked at; at the end those of imported code are added.
 
     What belongs to Python itself or to an installed library is left out, but for the folders that
@@ -31,13 +33,13 @@ def observed() -> Iterator[set[str]]:
     if not _installed:
         sys.addaudithook(_hear)  # cannot be taken back, hence once for a process
         _installed.append(True)
-    listener = _Listener()
+    listener = Observed()
     _listeners.append(listener)
     try:
-        yield listener.named
+        yield listener
     finally:
         _listeners.remove(listener)
-        listener.named.update(filter(_counts, listener.heard.union(_imported())))
+        listener.paths.update(filter(_counts, listener.heard.union(_imported())))
 
 
 def absolute(path: str) -> str:
@@ -45,15 +47,25 @@ def absolute(path: str) -> str:
     return os.path.join(os.getcwd(), path) if ".." in path.split(os.sep) else os.path.abspath(path)
 
 
-class _Listener:
-    """What was heard of, to be sifted, and what our own code named."""
+class Observed:
+    """What was looked at.
+
+    Attributes:
+        heard: paths to be sifted at the end.
+        paths: those that decide.
+        certain: whether these say it all: nothing failed that may succeed the next time.
+    """
 
     def __init__(self) -> None:
         self.heard: set[str] = set()
-        self.named: set[str] = set()
+        self.paths: set[str] = set()
+        self.certain = True
 
 
 def _hear(event: str, arguments: tuple[Any, ...]) -> None:
+    if event == DOUBT:
+        for listener in _listeners:
+            listener.certain = False
     if not _listeners or event not in ("open", "os.listdir", "os.scandir", LOOKED):
         return
     path = "." if arguments[0] is None else arguments[0]
@@ -61,10 +73,10 @@ def _hear(event: str, arguments: tuple[Any, ...]) -> None:
         return
     name = absolute(os.fsdecode(path))
     for listener in _listeners:
-        (listener.named if event == LOOKED else listener.heard).add(name)
+        (listener.paths if event == LOOKED else listener.heard).add(name)
 
 
-_listeners: list[_Listener] = []
+_listeners: list[Observed] = []
 _installed: list[bool] = []
 
 

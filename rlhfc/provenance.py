@@ -1,19 +1,20 @@
 """Which commit a spec is of, and whether it has been edited since.
 
 What the answer was taken from is told to :mod:`rlhfc.observe`, so that a plan that is remembered is
-made anew after a commit. Without git, and outside of a repository, there is no answer, and no error.
+made anew after a commit. Outside of a repository there is no answer, and no error; where git fails there
+is none either, and the plan is not remembered.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from rlhfc.git import GitError, git
-from rlhfc.observe import LOOKED
-from rlhfc.plan.document import CommitDocument
+from rlhfc.observe import DOUBT, LOOKED
 
 
 @dataclass(frozen=True)
@@ -31,9 +32,9 @@ class Commit:
     branch: str | None = None
 
     @property
-    def document(self) -> CommitDocument:
+    def document(self) -> dict[str, Any]:
         """Plain values, for plans and the ledger."""
-        return {"id": self.id, "dirty": self.dirty, "branch": self.branch}
+        return asdict(self)
 
 
 def commit_of(files: Sequence[Path]) -> Commit | None:
@@ -52,6 +53,7 @@ def commit_of(files: Sequence[Path]) -> Commit | None:
             return None
         status = git(folder, *_STATUS, "--", *sorted(inside))
     except (GitError, ValueError):
+        sys.audit(DOUBT)  # there is a repository: a git that is slow or busy may answer the next time
         return None
     found = _parse(_lines(status))
     for path in _watched(own, common, found.branch if found else None):

@@ -123,12 +123,12 @@ def status(parser: argparse.ArgumentParser) -> None:
 
 def history(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``rlhfc history``."""
-    parser.add_argument("spec", metavar="SPEC", type=Path, nargs="?", help="show runs of this pipeline only")
+    parser.add_argument("spec", metavar="SPEC", type=Path, nargs="?", help="show this pipeline only")
     add_store_option(parser)
     parser.add_argument(
         "-n", metavar="COUNT", dest="count", type=_count, default=10, help="how many (default: %(default)s)"
     )
-    parser.add_argument("--json", action="store_true", help="print the runs as JSON")
+    parser.add_argument("--json", action="store_true", help="print the same as JSON")
 
 
 def _count(text: str) -> int:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rlhfc.cli.main import COMMANDS
+from rlhfc.cli.commands import COMMANDS
 
 FILES = ":files"
 """Answer that leaves the rest to the shell's completion of file names."""

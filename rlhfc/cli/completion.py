@@ -31,7 +31,7 @@ ZSH = r"""#compdef rlhfc
 # zsh completion for rlhfc: source <(rlhfc completion zsh), or a file `_rlhfc` in a folder of $fpath
 _rlhfc() {
     local -a found
-    found=("${(@f)$("${words[1]}" complete "${(@)words[2,CURRENT]}" 2> /dev/null)}")
+    found=("${(@f)$("${words[1]}" complete "${(@Q)words[2,CURRENT]}" 2> /dev/null)}")
     if [[ ${found[1]} == :files ]]; then
         compset -P '*='
         _files
@@ -48,13 +48,15 @@ else
 fi
 """
 
+# Paths are left to fish itself, which is asked about the word as it is typed: it knows `~`, variables
+# and quotes, and completes what stands behind a `=`.
 FISH = r"""# fish completion for rlhfc: rlhfc completion fish > ~/.config/fish/completions/rlhfc.fish
 function __rlhfc_complete
+    set -l words (commandline -opc)
     set -l current (commandline -ct)
-    set -l words (commandline -opc) "$current"
-    set -l found (command $words[1] complete $words[2..-1] 2> /dev/null)
+    set -l found (command $words[1] complete $words[2..-1] "$current" 2> /dev/null)
     if test "$found[1]" = ":files"
-        __fish_complete_path "$current"
+        complete -C "'' $current"
     else
         printf '%s\n' $found
     end

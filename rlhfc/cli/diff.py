@@ -11,7 +11,7 @@ from rlhfc.errors import Diagnostic, UserError
 from rlhfc.explain.comparison import compare
 from rlhfc.explain.comparison_text import comparison_lines
 from rlhfc.explain.documents import comparison_document
-from rlhfc.explain.history import find_run
+from rlhfc.explain.from_ledger import find_run
 from rlhfc.explain.revision import find_revision, load_revision
 from rlhfc.explain.sides import Side, run_side, spec_side
 from rlhfc.spec.load import load_pipeline

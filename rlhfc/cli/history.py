@@ -1,4 +1,4 @@
-"""``rlhfc history``: the runs that the store's ledger has, the newest first."""
+"""``rlhfc history``: the runs and acceptances that the store's ledger has, the newest first."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from rlhfc.explain.runs import history_document, history_lines, runs_of
+from rlhfc.explain.history import events_of, history_document, history_lines
 from rlhfc.run.process import Identity
 from rlhfc.store.store import Store
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the runs.
+    """Print them.
 
     Raises:
         UserError: the spec or the store is wrong.
     """
     store = Store.open(arguments.store)
-    found = runs_of(store.ledger.read(), _pipeline(arguments.spec), _lives)
+    found = events_of(store.ledger.read(), _pipeline(arguments.spec), _lives)
     if arguments.json:
         print(json.dumps(history_document(found, arguments.count), indent=2, ensure_ascii=False))
     else:
@@ -32,7 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _pipeline(spec: Path | None) -> str | None:
     if spec is None:
         return None
-    from rlhfc.spec.load import load_pipeline  # not needed for the runs of all pipelines
+    from rlhfc.spec.load import load_pipeline  # not needed for those of all pipelines
 
     return load_pipeline(spec).name
 

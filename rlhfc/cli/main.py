@@ -13,44 +13,13 @@ import argparse
 import importlib
 import os
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, NoReturn, Protocol, TextIO, cast
+from collections.abc import Sequence
+from typing import Any, NoReturn, Protocol, cast
 
 from rlhfc import __version__
-from rlhfc.cli import arguments
+from rlhfc.cli.commands import COMMANDS
+from rlhfc.cli.terminal import colourful
 from rlhfc.errors import Diagnostic, UserError, did_you_mean, listing, nearest
-
-
-@dataclass(frozen=True)
-class Command:
-    """A command: the module that does it, one line about it, and what adds its arguments to a parser."""
-
-    module: str
-    summary: str
-    configure: Callable[[argparse.ArgumentParser], None]
-
-
-def _command(name: str, summary: str) -> Command:
-    return Command(f"rlhfc.cli.{name}", summary, getattr(arguments, name))
-
-
-COMMANDS = {
-    "init": _command("init", "write a first pipeline into an empty folder"),
-    "plan": _command("plan", "show what would run, and why"),
-    "explain": _command("explain", "tell why a stage is cached or not, value by value"),
-    "run": _command("run", "run what is not done yet"),
-    "status": _command("status", "show where every stage stands, also while it runs"),
-    "show": _command("show", "show a stage: result, artefacts, attempts, log, metrics"),
-    "accept": _command("accept", "let a stage's last result stand for what the spec says now"),
-    "history": _command("history", "list the runs, the newest first"),
-    "diff": _command("diff", "tell what differs between two runs or two specs"),
-    "config": _command("config", "print the spec with all defaults, and where each value is from"),
-    "graph": _command("graph", "draw the stages and their states as Mermaid, DOT or SVG"),
-    "report": _command("report", "write the HTML report of a pipeline"),
-    "schema": _command("schema", "write the JSON Schemas of a spec and of a plan"),
-    "completion": _command("completion", "print a shell's completion script"),
-}
 
 
 class CommandModule(Protocol):
@@ -119,11 +88,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Whoever read our output has seen enough; Python must not complain on its way out.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-
-
-def colourful(stream: TextIO) -> bool:
-    """Whether ``stream`` is a terminal whose user has not asked for plain text (``NO_COLOR``)."""
-    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def _dispatch(argv: list[str]) -> int:

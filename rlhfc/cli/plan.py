@@ -43,9 +43,10 @@ def run(arguments: argparse.Namespace) -> int:
         from rlhfc.cli.afresh import plan_afresh
 
         began = time.time_ns()
-        with observed() as paths:
+        with observed() as seen:
             document, shown = plan_afresh(arguments)
-        keep(str(arguments.store), asked, paths, document, began)
+        if seen.certain:
+            keep(str(arguments.store), asked, seen.paths, document, began)
     for warning in document["warnings"]:
         print(f"warning: {warning}", file=sys.stderr)
     print(_as_json(document, shown) if arguments.json else _as_text(document, shown, arguments.store))

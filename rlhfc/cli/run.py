@@ -8,10 +8,10 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from rlhfc.cli.main import colourful
 from rlhfc.cli.prepare import prepare
 from rlhfc.cli.saved import read_saved, take_options
 from rlhfc.cli.stages import selected_stages, thawed
+from rlhfc.cli.terminal import colourful
 from rlhfc.compile.action import Pipeline
 from rlhfc.compile.world import World
 from rlhfc.environment import read_environment

@@ -133,6 +133,10 @@ class Action:
         """Whether a result stands whatever changed: the stage is frozen or pinned."""
         return self.params.frozen or self.params.pin is not None
 
+    def lacking(self, outputs: Collection[str]) -> tuple[str, ...]:
+        """Ports of the kind that a result with these does not have: it was made before the kind had them."""
+        return tuple(port for port in self.kind.outputs if port not in outputs)
+
     @property
     def keyed_impacts(self) -> frozenset[Impact]:
         """Impacts whose leaves enter the key."""

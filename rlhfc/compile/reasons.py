@@ -24,6 +24,7 @@ class ReasonCode(StrEnum):
     SOURCE_UNRESOLVED = "source_unresolved"
     LIBRARY_MISSING = "library_missing"
     RESULT_MISSING = "result_missing"
+    OUTPUT_MISSING = "output_missing"
     RECORD_MISSING = "record_missing"
     FORCED = "forced"
 
@@ -39,7 +40,7 @@ class Reason:
     Attributes:
         code: which kind of cause.
         path: what it is about: a dotted leaf (``kl_coef``, ``engines.actor.lora``), an input address,
-            a file of the stage's code, a distribution.
+            a file of the stage's code, a distribution, an output port.
         before: value in the last run; None also where there was none.
         after: value now; for an upstream that is pending ``stage.port``, for a source that cannot be
             resolved the sentence that says why.

@@ -11,7 +11,7 @@ from rlhfc.compile.impacts import leaves
 from rlhfc.compile.keys import KeyDocument, Undecided, origins_in_key
 from rlhfc.compile.reasons import PENDING, ReasonCode
 from rlhfc.explain.components import Address, Change, Group, changes, components
-from rlhfc.explain.history import Made, made_of, results_of
+from rlhfc.explain.from_ledger import Made, made_of, results_of
 from rlhfc.plan.planner import Plan, StagePlan
 from rlhfc.plan.words import sentences
 from rlhfc.store.ledger import Entry

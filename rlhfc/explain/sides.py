@@ -8,7 +8,7 @@ from typing import Any, Literal, Protocol
 
 from rlhfc.compile.impacts import dotted, full, leaves
 from rlhfc.explain.components import flat
-from rlhfc.explain.history import Place, stages_after
+from rlhfc.explain.from_ledger import Place, stages_after
 from rlhfc.kind import InputModel
 from rlhfc.spec.inputs import inputs_of
 from rlhfc.spec.model import PipelineSpec, StageSpec

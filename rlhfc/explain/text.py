@@ -9,7 +9,7 @@ from typing import Any
 
 from rlhfc.explain.components import Address, Change, Group, flat, origin, told
 from rlhfc.explain.explanation import Earlier, Explanation, Recorded
-from rlhfc.explain.history import Made
+from rlhfc.explain.from_ledger import Made
 from rlhfc.plan import quantities
 from rlhfc.plan.planner import Verdict
 

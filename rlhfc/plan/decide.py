@@ -50,14 +50,14 @@ def decide(
     if forced:
         missing = known.reasons if isinstance(known, Undecided) else ()
         return _resumed(replace(base, reasons=(Reason(ReasonCode.FORCED), *missing)), action, store)
-    found = _found(base, known, past, store)
+    found = _found(base, action, known, past, store)
     if found is not None:
         return found
     eased = _eased(action, outputs, libraries, past)
     if eased is None:
         return _to_do(base, action, known, past, store)
     ignored = _ignored(eased, known)
-    found = _found(base, eased, past, store)
+    found = _found(base, action, eased, past, store)
     if found is not None:
         return replace(found, ignored=ignored)
     return replace(_to_do(base, action, eased, past, store), ignored=ignored)
@@ -107,11 +107,11 @@ class _Past:
 
 
 def _found(
-    base: StagePlan, known: KeyDocument | Undecided, past: _Past, store: StoreReader
+    base: StagePlan, action: Action, known: KeyDocument | Undecided, past: _Past, store: StoreReader
 ) -> StagePlan | None:
-    """The stage as cached, when its key is known and there is a result under it."""
+    """The stage as cached, when its key is known and there is a result under it with every output."""
     result = store.lookup(known.key) if isinstance(known, KeyDocument) else None
-    if result is None:
+    if result is None or action.lacking(result.outputs):
         return None
     assert base.known is not None
     made = past if past.key == result.key else _Past(result.key, store.key_document(result.key))
@@ -149,7 +149,10 @@ def _to_do(
     """
     if isinstance(base.known, Undecided):
         return _without_key(base, action, known, past, store)
-    return _resumed(replace(base, reasons=past.causes(known.document, ())), action, store)
+    there = store.lookup(known.key) if isinstance(known, KeyDocument) else None
+    lacking = action.lacking(there.outputs) if there is not None else ()
+    without = tuple(Reason(ReasonCode.OUTPUT_MISSING, port) for port in lacking)
+    return _resumed(replace(base, reasons=without or past.causes(known.document, ())), action, store)
 
 
 def _resumed(planned: StagePlan, action: Action, store: StoreReader) -> StagePlan:

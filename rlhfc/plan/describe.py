@@ -9,6 +9,7 @@ from rlhfc.compile.reasons import Reason, ReasonCode
 from rlhfc.errors import listing
 from rlhfc.plan.document import (
     FORMAT_VERSION,
+    CommitDocument,
     EstimateDocument,
     PlanDocument,
     ReasonDocument,
@@ -43,7 +44,7 @@ def plan_document(
         "format_version": FORMAT_VERSION,
         "pipeline": plan.pipeline.name,
         "spec": str(plan.pipeline.spec),
-        "commit": commit.document if commit else None,
+        "commit": CommitDocument(id=commit.id, dirty=commit.dirty, branch=commit.branch) if commit else None,
         "store": store,
         "gpus": gpus,
         "changes": not plan.nothing_to_do,

@@ -46,6 +46,7 @@ _SENTENCES: Mapping[ReasonCode, Callable[[Reason], str]] = {
     ReasonCode.SOURCE_UNRESOLVED: lambda reason: f"input {reason.path}: {reason.after}",
     ReasonCode.LIBRARY_MISSING: lambda reason: f"{listing([reason.path])} is not installed here",
     ReasonCode.RESULT_MISSING: lambda _: "its result is no longer whole in the store",
+    ReasonCode.OUTPUT_MISSING: lambda reason: f"its result has no output `{reason.path}` yet",
     ReasonCode.RECORD_MISSING: lambda _: "the store does not remember what its last result was made from",
     ReasonCode.FORCED: lambda _: "forced",
 }

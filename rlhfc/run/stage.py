@@ -129,7 +129,10 @@ class StageRun:
     @property
     def _replaces(self) -> bool:
         """Whether the result that is there is to be replaced, once it has been made anew."""
-        return self.force and self.key not in self.shop.made
+        if self.force and self.key not in self.shop.made:
+            return True
+        there = self.shop.store.lookup(self.key)
+        return there is not None and bool(self.action.lacking(there.outputs))
 
     def _attempt(self, grant: Grant) -> ActionResult:
         """Launch, wait, judge, publish.

@@ -223,6 +223,8 @@ def _shape(path: Path, found: Sequence[ErrorDetails], subject: Subject, node: No
 def _remedy(expected: str, node: Node) -> str | None:
     """A hint for the traps of YAML: quotes, octal, grouped digits, ``on``, ``1e3``."""
     text = node.text
+    if node.joined:
+        return None if expected == "text" else "`${…}` beside other characters gives text: let it stand alone"
     other = _SAID_OTHERWISE.get(expected, {}).get(text.lower())
     if other is not None:
         return f"write `{other}`"

@@ -24,6 +24,7 @@ class Node:
         key: where the key that names it stands, None for list items and the document itself.
         text: a scalar as it was written.
         size: values that it stands for, itself among them, with its aliases written out.
+        joined: whether it is a text in which values were put beside other characters.
     """
 
     data: Scalar | Mapping[str, Node] | Sequence[Node]
@@ -31,6 +32,7 @@ class Node:
     key: Mark | None = None
     text: str = ""
     size: int = 1
+    joined: bool = False
 
     @property
     def mapping(self) -> Mapping[str, Node] | None:

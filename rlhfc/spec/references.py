@@ -133,8 +133,10 @@ def _fill_text(node: Node, values: Mapping[str, Node]) -> Node:
     whole = alone(node)
     if whole is not None and (value := values.get(name_of(whole))) is not None:
         return replace(value, key=node.key or node.mark)
-    text = "".join(_filled(piece, values) for piece in pieces(str(node.data)))
-    return replace(node, data=text, text=text)
+    parts = list(pieces(str(node.data)))
+    text = "".join(_filled(piece, values) for piece in parts)
+    joined = any(piece.form in ("variable", "axis") and name_of(piece) in values for piece in parts)
+    return replace(node, data=text, text=text, joined=joined)
 
 
 def _filled(piece: Piece, values: Mapping[str, Node]) -> str:

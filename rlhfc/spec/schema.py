@@ -48,9 +48,15 @@ def pipeline_schema(kinds: Mapping[str, LoadedKind]) -> dict[str, Any]:
 
 
 def overlay_schema(kinds: Mapping[str, LoadedKind]) -> dict[str, Any]:
-    """Schema of an overlay or included file: nothing is required, and a stage may be null."""
+    """Schema of an overlay or included file: nothing is required, and a stage may be null.
+
+    A stage without its kind has the fields that `defaults` may have: those of any kind.
+    """
     parts = _parts(kinds)
-    return {"$schema": DIALECT, "title": "rlhfc overlay", **parts.top, "$defs": parts.defs}
+    stage = parts.defs["Stage"]
+    of_any_kind = {"if": {"not": {"required": ["kind"]}}, "then": {"properties": parts.fields}}
+    defs = {**parts.defs, "Stage": {**stage, "allOf": [*stage["allOf"], of_any_kind]}}
+    return {"$schema": DIALECT, "title": "rlhfc overlay", **parts.top, "$defs": defs}
 
 
 def schema_texts(kinds: Mapping[str, LoadedKind]) -> dict[str, str]:
@@ -97,11 +103,9 @@ def _parts(kinds: Mapping[str, LoadedKind]) -> _Parts:
         described = {field: _with_impact(schema) for field, schema in properties.items()}
         definitions[model.__name__]["properties"] = {"kind": {"const": name}, **described}
     definitions[InputModel.__name__] = source
-    definitions[_FILLED] = {
-        "description": "text in which something stands for the value",
-        "type": "string",
-        "pattern": "\\$\\{",
-    }
+    for name in definitions.keys() - {model.__name__ for model in models.values()}:
+        definitions[name].pop("description", None)  # for editors it would hide that of the field
+    definitions[_FILLED] = {"type": "string", "pattern": "\\$\\{"}
     definitions["Stage"] = _stage({name: model.__name__ for name, model in models.items()})
     top["properties"] = _top_properties(top["properties"], fields)
     return _Parts(top, dict(sorted(definitions.items())), fields, required)
@@ -145,6 +149,9 @@ def _open(schema: dict[str, Any], *, inside: bool = False) -> dict[str, Any]:
             form["anyOf"] = [_open(each, inside=True) for each in form["anyOf"]]
     if form.get("type") == "string" and not form.keys() & {"enum", "const", "pattern"}:
         return {**notes, **form}
+    if "enum" in form or form.get("type") == "boolean":
+        # Not below `if`, where editors do not look for values to offer.
+        return {**notes, "anyOf": [form, {"$ref": f"#/$defs/{_FILLED}"}]}
     return {**notes, "if": {"$ref": f"#/$defs/{_FILLED}"}, "else": form}
 
 
@@ -178,22 +185,17 @@ def _input(properties: dict[str, Any]) -> dict[str, Any]:
     }
 
     def origin(*names: str) -> dict[str, Any]:
-        return {
-            "type": "object",
-            "properties": {name: described[name] for name in names},
-            "required": [names[0]],
-            "additionalProperties": False,
-        }
+        only = {"properties": dict.fromkeys(names, True), "additionalProperties": False}
+        return {"if": {"required": [names[0]]}, "then": only}
 
-    reference = {
-        "type": "string",
-        "pattern": REFERENCE.pattern,
-        "description": described["ref"]["description"],
-    }
+    named = {"anyOf": [{"required": [name]} for name in ("path", "hub", "ref")]}
     return {
-        "description": "a reference `stage.port`, or a source: `path:` or `hub:`",
-        "anyOf": [
-            reference,
+        "type": ["string", "object"],
+        "pattern": REFERENCE.pattern,
+        "properties": described,
+        "additionalProperties": False,
+        "allOf": [
+            {"if": {"type": "object"}, "then": named},
             origin("path", "file"),
             origin("hub", "revision", "file"),
             origin("ref", "file"),
@@ -242,7 +244,7 @@ def _closed(kinds: list[str], fields: list[str]) -> dict[str, Any]:
         "then": {
             "properties": {
                 "stages": {"additionalProperties": {"properties": {"kind": _open({"enum": kinds})}}},
-                "defaults": {"propertyNames": {"enum": fields}},
+                "defaults": {"properties": dict.fromkeys(fields, True), "additionalProperties": False},
             }
         },
     }

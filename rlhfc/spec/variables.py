@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections import ChainMap
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -64,11 +65,28 @@ class Scope:
     broken: set[Mark] = field(default_factory=set)
     extents: dict[str, _Extent] = field(default_factory=dict)
 
-    def under(self, assignment: Mapping[str, Node] | None = None) -> Mapping[str, Node]:
-        """Values of all names, for a choice of one value for each axis."""
-        values = {f"{MATRIX}{axis}": node for axis, node in (assignment or {}).items()}
+    def under(self) -> dict[str, Node]:
+        """Values of all variables; axes in them are left as they are."""
+        values: dict[str, Node] = {}
         for name, node in self.variables.items():
             values[name] = fill(node, values)
+        return values
+
+    def varied(self) -> Callable[[Mapping[str, Node]], Mapping[str, Node]]:
+        """What gives the values of all names, for a choice of one value for each axis.
+
+        Only variables that depend on an axis are filled for each choice: there may be thousands of both.
+        """
+        flat = self.under()
+        varying = [name for name in self.variables if self.extents[name].axes]
+
+        def values(assignment: Mapping[str, Node]) -> Mapping[str, Node]:
+            chosen = {f"{MATRIX}{axis}": node for axis, node in assignment.items()}
+            found = ChainMap(chosen, flat)
+            for name in varying:
+                chosen[name] = fill(self.variables[name], found)
+            return found
+
         return values
 
     def opened(self, node: Node) -> Node:

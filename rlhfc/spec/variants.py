@@ -6,7 +6,7 @@ It is multiplied over no others: a sweep of PPO shares one SFT.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from rlhfc.compile.action import VARIANT, LoadedKind
@@ -67,7 +67,8 @@ def expand(
         return {name: Variant(raw, fill(raw.node, values), {}) for name, raw in stages.items()}
     own = {name: scope.axes_of(raw.node) & matrix.axes.keys() for name, raw in stages.items()}
     small = {name: raw for name, raw in stages.items() if _fits(name, raw, own[name], matrix, faults)}
-    filled = {name: _Filled(raw, own[name], matrix, scope) for name, raw in small.items()}
+    values_of = scope.varied()
+    filled = {name: _Filled(raw, own[name], matrix, values_of) for name, raw in small.items()}
     axes = _inherited(filled, own)
     found: dict[str, Variant] = {}
     for name, raw in small.items():
@@ -81,10 +82,16 @@ def expand(
 class _Filled:
     """A stage with the values of its own axes, once for each choice of them."""
 
-    def __init__(self, raw: RawStage, own: Collection[str], matrix: Matrix, scope: Scope) -> None:
+    def __init__(
+        self,
+        raw: RawStage,
+        own: Collection[str],
+        matrix: Matrix,
+        values_of: Callable[[Mapping[str, Node]], Mapping[str, Node]],
+    ) -> None:
         self.raw, self.own = raw, own
         self._nodes = {
-            tuple(choice.items()): fill(raw.node, scope.under(matrix.values(choice)))
+            tuple(choice.items()): fill(raw.node, values_of(matrix.values(choice)))
             for choice in matrix.choices(own)
         }
 

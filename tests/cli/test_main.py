@@ -13,8 +13,9 @@ import pytest
 
 from rlhfc import __version__
 from rlhfc.cli import main as cli
+from rlhfc.cli.commands import COMMANDS
 from rlhfc.cli.init import pairs
-from rlhfc.cli.main import COMMANDS, main
+from rlhfc.cli.main import main
 from rlhfc.spec.load import load_pipeline
 
 HEAVY = (
@@ -46,7 +47,7 @@ commands:
     status    show where every stage stands, also while it runs
     show      show a stage: result, artefacts, attempts, log, metrics
     accept    let a stage's last result stand for what the spec says now
-    history   list the runs, the newest first
+    history   list runs and acceptances, the newest first
     diff      tell what differs between two runs or two specs
     config    print the spec with all defaults, and where each value is from
     graph     draw the stages and their states as Mermaid, DOT or SVG

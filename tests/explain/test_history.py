@@ -1,4 +1,4 @@
-"""``rlhfc history``, ``status`` and ``show``: runs, stages and artefacts, also while they run."""
+"""``rlhfc history``, ``status`` and ``show``: runs, acceptances, stages, artefacts, also while they run."""
 
 from __future__ import annotations
 
@@ -83,6 +83,34 @@ def test_runs_of_one_pipeline(story: Story) -> None:
     story.run()
     other = story.folder / "other.yaml"
     other.write_text(SPEC.replace("value: 1,", "value: 7,"))
+    assert ["no runs yet"] == story.lines("history", "other.yaml")
+
+
+def test_acceptances(story: Story) -> None:
+    """They stand among the runs: when, of which stage, the two keys, who and why; `-n` counts them."""
+    story.run()
+    story.edit("value: 2", "value: 3")
+    story.type("accept", "pipe.yaml", "second", "--who", "Ada", "--why", "the same\nnumbers")
+    story.edit("value: 1", "value: 4")
+    story.run()
+    runs = [line for line in story.lines("history", "pipe.yaml") if not line.startswith(" ")]
+    assert [
+        "RUN0  just now  pipe  done in TIME",
+        "accepted  just now  pipe  second  DIGEST2 as DIGEST3  by Ada: the same numbers",
+        "RUN1  just now  pipe  done in TIME",
+    ] == runs
+    assert "1 earlier: `-n 3` shows all" == story.lines("history", "-n", "2")[-1]
+    document = json.loads(story.type("history", "--json", "-n", "2"))
+    (accepted,) = document["acceptances"]
+    before, after = accepted.pop("before"), accepted.pop("key")
+    assert "T" in accepted.pop("time")
+    assert {"pipeline": "pipe", "stage": "second", "who": "Ada", "why": "the same\nnumbers"} == accepted
+    assert ("DIGEST2", "DIGEST3", 1) == (
+        story.named(before[:11]),
+        story.named(after[:11]),
+        len(document["runs"]),
+    )
+    (story.folder / "other.yaml").write_text(SPEC)
     assert ["no runs yet"] == story.lines("history", "other.yaml")
 
 

@@ -87,11 +87,11 @@ def test_a_commit_changes_something_that_was_looked_at(packed, worktree, git, tm
         found = {path: os.stat(path) for path in paths if os.path.isfile(path)}  # noqa: PTH113, PTH116
         return {path: (status.st_mtime_ns, status.st_size, status.st_ino) for path, status in found.items()}
 
-    with observed() as paths:
+    with observed() as seen:
         commit_of([spec])
-    before = stamps(paths)
+    before = stamps(seen.paths)
     git("commit", "-q", "--allow-empty", "-m", "two")
-    assert before != stamps(paths)
+    assert before != stamps(seen.paths)
 
 
 def test_a_plan_names_the_commit(git, tmp_path, capsys, monkeypatch):
@@ -123,3 +123,23 @@ def test_a_plan_names_the_commit(git, tmp_path, capsys, monkeypatch):
     main(["plan", "spec.yaml", "--json"])
     commit = {"id": git("rev-parse", "HEAD"), "dirty": True, "branch": "main"}
     assert commit == json.loads(capsys.readouterr().out)["commit"]
+
+
+def test_a_plan_without_an_answer_of_git_is_not_remembered(git, tmp_path, capsys, monkeypatch):
+    """A git that failed once must not cost every later plan its commit."""
+    (tmp_path / "rows").mkdir()
+    (tmp_path / "rows" / "a.jsonl").write_text("{}\n")
+    (tmp_path / "spec.yaml").write_text(SPEC)
+    git("add", ".")
+    git("commit", "-q", "-m", "one")
+    Store.create(tmp_path / ".rlhfc")
+    monkeypatch.setattr(memo, "RACY_NS", -(10**15))  # so that a plan may be remembered
+
+    def commit():
+        assert 0 == main(["plan", "spec.yaml", "--json"])
+        return json.loads(capsys.readouterr().out)["commit"]
+
+    with monkeypatch.context() as patched:
+        patched.setattr("rlhfc.git.SECONDS", 0.0)
+        assert None is commit()
+    assert git("rev-parse", "HEAD") == commit()["id"]

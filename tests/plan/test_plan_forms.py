@@ -260,6 +260,7 @@ def test_codes_and_their_sentences() -> None:
         "source_unresolved": "input x: 2",
         "library_missing": "`x` is not installed here",
         "result_missing": "its result is no longer whole in the store",
+        "output_missing": "its result has no output `x` yet",
         "record_missing": "the store does not remember what its last result was made from",
         "forced": "forced",
     } == {str(code): words.sentence(Reason(code, _path(code), 1, 2)) for code in ReasonCode}

@@ -284,6 +284,19 @@ def test_a_result_that_got_lost(toy: Toy) -> None:
     } == decided(toy.plan())
 
 
+def test_a_kind_that_has_got_an_output(toy: Toy) -> None:
+    """A result from before cannot give it, so the stage runs, and who reads it does not wait for ever."""
+    toy.run()
+    loaded = toy.actions["fit"].loaded
+    kind = replace(loaded.kind, outputs={**loaded.kind.outputs, "report": "data"})
+    toy.change("fit", loaded=replace(loaded, kind=kind))
+    fit = toy.plan().stages["fit"]
+    assert ("run", [Reason(ReasonCode.OUTPUT_MISSING, "report")]) == decided(toy.plan())["fit"]
+    result = toy.store.results[fit.key or ""]
+    toy.store.results[result.key] = replace(result, outputs={**result.outputs, "report": "b3:1"})
+    assert CACHED == decided(toy.plan())
+
+
 @pytest.mark.parametrize("kept", [None, {}])
 def test_a_record_that_got_lost(kept: dict[str, Any] | None, toy: Toy) -> None:
     """Without the old key document there is nothing to compare with, and the plan says so."""

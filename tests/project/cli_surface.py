@@ -9,7 +9,8 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
-from rlhfc.cli.main import COMMANDS, Parser
+from rlhfc.cli.commands import COMMANDS
+from rlhfc.cli.main import Parser
 
 RECORD = Path(__file__).with_suffix(".txt")
 REPEATED = argparse._AppendAction

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from cli_surface import parser_of
 
-from rlhfc.cli.main import COMMANDS
+from rlhfc.cli.commands import COMMANDS
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")])

@@ -1,6 +1,9 @@
 """The executor does what a plan says of stages that hold a result or ignore changes."""
 
+from dataclasses import replace
+
 from rlhfc.run.summary import there_words
+from rlhfc.store.records import Acceptance
 
 CHAIN = {"a": {"value": 1}, "b": {"value": 2, "left": "a.thing"}, "c": {"value": 3, "left": "b.thing"}}
 
@@ -41,6 +44,23 @@ def test_frozen_stage_stands(bench):
     assert "30(20(10()))" == bench.output(thawed, "c")
     edit(bench, **{stage: {"frozen": True} for stage in "abc"})
     assert "3 of 3 stages frozen" == there_words(bench.run())
+
+
+def test_result_without_an_output_is_replaced(bench):
+    """One that was made before the kind had all its outputs is made anew under the same key, once."""
+    edit(bench)
+    first = bench.run().stages["b"].result
+    ran(bench)
+    store = bench.store()
+    store.forget(first.key)
+    older = replace(first, outputs={"other": first.outputs["thing"]})
+    store.accept(
+        older, first.key, store.key_document(first.key), Acceptance(first.key, "", "", ""), ("toys", "b")
+    )
+    outcome = bench.run()
+    assert (["b"], "done", "cached") == (ran(bench), outcome.stages["b"].state, outcome.stages["c"].state)
+    assert (first.key, first.outputs) == (outcome.stages["b"].key, outcome.stages["b"].result.outputs)
+    assert (True, []) == (bench.run().nothing_to_do, ran(bench))
 
 
 def test_frozen_stage_waits_for_nobody(bench):

@@ -8,8 +8,10 @@ from rlhfc.compile.digests import CachedDigester
 from rlhfc.compile.pipeline import compile_pipeline
 from rlhfc.compile.world import this_machine
 from rlhfc.errors import UserError
+from rlhfc.spec import variables
 from rlhfc.spec.inputs import inputs_of
 from rlhfc.spec.load import load_pipeline
+from rlhfc.spec.references import fill
 
 HEAD = """schema: 1
 matrix:
@@ -188,3 +190,23 @@ def test_comma_that_ends_a_variants_name_is_hinted_at(write):
         "best.model: `again@kl=0.02` is not a reference: write `stage.port`, or `path:` or `hub:`",
         'quote the whole name: `"ppo@kl=0.02,lr=1e-06.actor"`',
     ) == (caught.value.diagnostics[0].message, caught.value.diagnostics[0].hint)
+
+
+def test_variables_without_an_axis_are_filled_once(tmp_path, monkeypatch):
+    """However many variants there are: thousands of both would otherwise take minutes."""
+    filled = []
+    monkeypatch.setattr(
+        variables, "fill", lambda node, values: filled.append(node.text) or fill(node, values)
+    )
+
+    def count(axis):
+        filled.clear()
+        (tmp_path / "s.yaml").write_text(
+            f"schema: 1\nvars: {{n: 2, m: '${{n}}', k: '${{matrix.kl}}'}}\nmatrix: {{kl: {axis}}}\nstages:\n"
+            "  e: {kind: export, model: {path: m}, max_response_tokens: '${m}', seed: '${k}'}\n"
+        )
+        load_pipeline(tmp_path / "s.yaml")
+        return filled.count("${n}"), filled.count("${matrix.kl}")
+
+    (once, few), (again, many) = count([1]), count([1, 2, 3])
+    assert (once, few + 2) == (again, many)

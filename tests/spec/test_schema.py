@@ -171,6 +171,32 @@ def test_mistakes_in_overlays_are_marked():
     ] == complaints(text, OVERLAY)
 
 
+def test_a_stage_of_an_overlay_without_its_kind():
+    """Fields that some kind has are checked and completed; others may be of a kind of the user's own."""
+    text = "stages: {ppo: {kl_coef: high, epochs: 2, mine: 5}, gone: null}\n"
+    assert ["$.stages.ppo.kl_coef"] == complaints(text, OVERLAY)
+
+
+def branches(schema):
+    """Every schema below a schema, itself included."""
+    if isinstance(schema, dict):
+        yield schema
+    for below in schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else ():
+        yield from branches(below)
+
+
+@pytest.mark.parametrize("schema", [pipeline_schema(KINDS), overlay_schema(KINDS)], ids=["spec", "overlay"])
+def test_what_editors_make_of_it(schema):
+    """Values of closed sets stand where editors look for them, and no description hides that of a field."""
+    properties = schema["$defs"]["PpoParams"]["properties"]
+    assert "weight of the per-token KL penalty" == properties["kl_coef"]["description"]
+    assert ["auto", "cpu", "gpu"] == properties["device"]["anyOf"][0]["enum"]
+    hidden = [below["else"] for below in branches(schema) if "else" in below]
+    assert [] == [form for form in hidden if "enum" in form or form.get("type") == "boolean"]
+    kinds = {loaded.kind.params.__name__ for loaded in KINDS.values()}
+    assert kinds == {name for name, form in schema["$defs"].items() if "description" in form}
+
+
 def test_schema_is_json_without_machine_paths():
     """The texts are stable JSON that ends with a line break and names no folder of this machine."""
     for text in schema_texts(KINDS).values():
