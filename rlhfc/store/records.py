@@ -11,6 +11,8 @@ from rlhfc.store.digest import DIGEST, TreeEntry, tagged_digest, tree_digest, tr
 
 ACTION_FORMAT = 1
 ACTION_TAG = b"rlhfc-result\0v1\0"
+DOCUMENT_FORMAT = 2
+DOCUMENT_TAG = b"rlhfc-keydoc\0v2\0"
 
 
 class DamagedRecordError(Exception):
@@ -94,7 +96,10 @@ def decode_result(data: bytes, key: str) -> ActionResult:
         raise DamagedRecordError("its check digest does not agree")
     if body.pop("format", None) != ACTION_FORMAT:
         raise DamagedRecordError("it has another format")
-    result = ActionResult(**body)
+    try:
+        result = ActionResult(**body)
+    except TypeError as error:  # whole, but written by another version
+        raise DamagedRecordError(f"its fields are others: {error}") from error
     if result.key != key:
         raise DamagedRecordError(f"it belongs to `{result.key}`")
     return result
@@ -121,17 +126,25 @@ def decode_tree(data: bytes, digest: str) -> list[TreeEntry]:
 
 
 def encode_document(document: Mapping[str, Any]) -> bytes:
-    """Key document, indented for people."""
-    return _lines(document, indent=1)
+    """Key document with a digest of all that is kept with it, indented for people."""
+    check = {"format": DOCUMENT_FORMAT, "check": tagged_digest(DOCUMENT_TAG, document)}
+    return _lines({**document, **check}, indent=1)
 
 
 def decode_document(data: bytes) -> dict[str, Any]:
-    """Read a key document back.
+    """Read a key document back; those that were written before there was a check have none.
 
     Raises:
-        DamagedRecordError: it is not a JSON object.
+        DamagedRecordError: it is not what was written.
     """
     document: dict[str, Any] = _parse(data)
+    if "format" not in document and "check" not in document:
+        return document
+    check, form = document.pop("check", None), document.pop("format", None)
+    if form != DOCUMENT_FORMAT:
+        raise DamagedRecordError("it has another format")
+    if check != tagged_digest(DOCUMENT_TAG, document):
+        raise DamagedRecordError("its check digest does not agree")
     return document
 
 
