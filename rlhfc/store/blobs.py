@@ -10,7 +10,7 @@ from pathlib import Path
 from rlhfc.observe import LOOKED
 from rlhfc.store.digest import TreeEntry
 from rlhfc.store.layout import Layout
-from rlhfc.store.quarantine import Outcast, put_aside
+from rlhfc.store.quarantine import put_aside
 from rlhfc.store.records import DamagedRecordError
 from rlhfc.store.seal import is_sealed, verified
 
@@ -73,7 +73,7 @@ class Blobs:
             OSError: it cannot be moved.
         """
         why = f"its bytes are not those of {digest}"
-        put_aside(self._layout.root, [Outcast(self._layout.blob(digest), why)])
+        put_aside(self._layout.root, self._layout.blob(digest), why)
 
 
 def broken(error: OSError, what: str, path: Path) -> DamagedRecordError:

@@ -18,7 +18,7 @@ from rlhfc.store.blobs import BROKEN
 from rlhfc.store.digest import TreeEntry, file_digest, tree_digest
 from rlhfc.store.layout import Layout
 from rlhfc.store.ledger import utc_now
-from rlhfc.store.quarantine import Outcast, put_aside
+from rlhfc.store.quarantine import put_aside
 from rlhfc.store.records import (
     ActionResult,
     DamagedRecordError,
@@ -159,7 +159,7 @@ class Publisher:
         except OSError as error:
             if error.errno not in BROKEN:
                 raise
-        put_aside(self._layout.root, [Outcast(target, f"its bytes are not those of {digest}")])
+        put_aside(self._layout.root, target, f"its bytes are not those of {digest}")
         return False
 
     def _place(self, path: Path, target: Path, digest: str, *, shared: bool) -> None:

@@ -32,38 +32,53 @@ class Outcast:
     why: str
 
 
-def put_aside(root: Path, outcasts: Sequence[Outcast]) -> Path:
-    """Move files or folders of a store to ``quarantine/<UTC time>-<random>/``, where they keep their paths.
+class Quarantine:
+    """One folder ``quarantine/<UTC time>-<random>/``, made when something is put there."""
 
-    ``why.json`` is written first, so that no crash leaves something there without a reason; what is
-    gone already is passed over.
+    def __init__(self, root: Path) -> None:
+        """Take the store's folder."""
+        self._root = root
+        name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
+        self.folder = root / "quarantine" / name
+        self._rows: list[dict[str, str]] = []
 
-    Args:
-        root: the store's folder.
-        outcasts: what to move; all below ``root``.
+    @property
+    def used(self) -> bool:
+        """Whether anything has been put here."""
+        return bool(self._rows)
 
-    Returns:
-        The folder that holds them now.
+    def take(self, outcasts: Sequence[Outcast]) -> None:
+        """Move files or folders of the store here, under the paths that they have.
+
+        ``why.json`` is written first, so that no crash leaves something here without a reason. What
+        is gone already is passed over.
+
+        Raises:
+            OSError: something cannot be moved; the rest has been.
+        """
+        make_folder(self.folder)
+        self._rows += [{"path": str(each.path.relative_to(self._root)), "why": each.why} for each in outcasts]
+        text = {"format": WHY_FORMAT, "time": utc_now(), "files": self._rows}
+        write_atomic(self.folder / WHY, (json.dumps(text, indent=1, ensure_ascii=False) + "\n").encode())
+        failed: OSError | None = None
+        for each in outcasts:
+            try:
+                _move(each.path, self.folder / each.path.relative_to(self._root))
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                failed = error
+        if failed is not None:
+            raise failed
+
+
+def put_aside(root: Path, path: Path, why: str) -> None:
+    """Put one file or folder of a store into a quarantine of its own.
 
     Raises:
-        OSError: something cannot be moved; the rest has been.
+        OSError: it cannot be moved.
     """
-    folder = root / "quarantine" / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
-    make_folder(folder)
-    rows = [{"path": str(each.path.relative_to(root)), "why": each.why} for each in outcasts]
-    text = {"format": WHY_FORMAT, "time": utc_now(), "files": rows}
-    write_atomic(folder / WHY, (json.dumps(text, indent=1, ensure_ascii=False) + "\n").encode())
-    failed: OSError | None = None
-    for each in outcasts:
-        try:
-            _move(each.path, folder / each.path.relative_to(root))
-        except FileNotFoundError:
-            continue
-        except OSError as error:
-            failed = error
-    if failed is not None:
-        raise failed
-    return folder
+    Quarantine(root).take([Outcast(path, why)])
 
 
 def _move(path: Path, target: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from rlhfc.store.digest import DIGEST, TreeEntry, tagged_digest, tree_digest, tree_rows
 
@@ -42,14 +42,6 @@ class ActionResult:
     attempts: int
     finished: str
     size: int
-
-
-class Made(NamedTuple):
-    """A result that was made, or found whole, in a run."""
-
-    pipeline: str
-    stage: str
-    key: str
 
 
 @dataclass(frozen=True)

@@ -17,13 +17,13 @@ from rlhfc.store.blobs import Blobs, broken
 from rlhfc.store.checkpoints import newest_checkpoint, read_metrics
 from rlhfc.store.digest import TreeEntry
 from rlhfc.store.layout import Layout, check_version, create_store, hex_of
-from rlhfc.store.ledger import Entry, Ledger
+from rlhfc.store.ledger import Ledger
+from rlhfc.store.ledger_lines import Made
 from rlhfc.store.publish import Product, Publisher
 from rlhfc.store.records import (
     Acceptance,
     ActionResult,
     DamagedRecordError,
-    Made,
     decode_document,
     decode_result,
     decode_tree,
@@ -31,7 +31,6 @@ from rlhfc.store.records import (
 from rlhfc.store.views import Views
 
 Warn = Callable[[str], None]
-DONE_EVENTS = ("published", "cached", "accepted")
 
 
 def warn_on_stderr(text: str) -> None:
@@ -47,7 +46,6 @@ class Store:
         self._blobs = Blobs(self.layout, rehash=rehash)
         self._views = Views(self.layout, self._blobs)
         self._warned: set[str] = set()
-        self._done: tuple[list[Entry], dict[tuple[str, str], list[str]]] | None = None
         self._warn_to = warn
         self.ledger = Ledger(self.layout.ledger, self._warn)
 
@@ -111,17 +109,16 @@ class Store:
 
     def last_key(self, pipeline: str, stage: str) -> str | None:
         """Key under which the stage was last found or made whole in a run of this pipeline."""
-        found = self._keys().get((pipeline, stage))
+        found = self.ledger.keys(pipeline, stage)
         return found[-1] if found else None
 
     def earlier_keys(self, pipeline: str, stage: str) -> list[str]:
         """Keys of the stage's results in this pipeline before the last one, newest first, each once."""
-        return list(dict.fromkeys(reversed(self._keys().get((pipeline, stage), [])[:-1])))
+        return list(dict.fromkeys(reversed(self.ledger.keys(pipeline, stage)[:-1])))
 
     def made(self) -> list[Made]:
         """Every result that a run has made or found whole here, newest first."""
-        done = (entry for entry in reversed(self.ledger.read()) if entry["event"] in DONE_EVENTS)
-        return [Made(entry["pipeline"], entry["stage"], entry["key"]) for entry in done]
+        return self.ledger.made()[::-1]
 
     def record(self, key: str) -> ActionResult | None:
         """What an action yielded, whether or not its files are still there."""
@@ -244,17 +241,6 @@ class Store:
             raise DamagedRecordError(f"the tree `{path}` is gone") from None
         except OSError as error:
             raise broken(error, "the tree", path) from error
-
-    def _keys(self) -> dict[tuple[str, str], list[str]]:
-        """Keys of each stage's results by pipeline and stage, oldest first."""
-        entries = self.ledger.read()
-        # The ledger gives a new list when it has grown.
-        if self._done is None or self._done[0] is not entries:
-            found: dict[tuple[str, str], list[str]] = {}
-            for entry in (entry for entry in entries if entry["event"] in DONE_EVENTS):
-                found.setdefault((entry["pipeline"], entry["stage"]), []).append(entry["key"])
-            self._done = entries, found
-        return self._done[1]
 
     def _warn(self, text: str) -> None:
         if text not in self._warned:
