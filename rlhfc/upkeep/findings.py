@@ -38,6 +38,7 @@ class Kind(StrEnum):
     CACHE_DAMAGED = "cache_damaged"
     LEDGER_LINE = "ledger_line"
     LEDGER_SILENT = "ledger_silent"
+    RESULT_GONE = "result_gone"
     LEFTOVER = "leftover"
     STRANGER = "stranger"
     UNREFERENCED = "unreferenced"
@@ -86,6 +87,7 @@ MEANINGS = {
         Grade.NOTE, "what the line told, in histories and reasons", "nothing: the ledger only grows"
     ),
     Kind.LEDGER_SILENT: Meaning(Grade.NOTE, "when and why these results were made", "nothing"),
+    Kind.RESULT_GONE: Meaning(Grade.NOTE, "nothing that is needed: its stage would run again", "nothing"),
     Kind.LEFTOVER: Meaning(Grade.UNTIDY, "nothing: its writer died", ASIDE),
     Kind.STRANGER: Meaning(Grade.UNTIDY, "nothing: rlhfc did not put it there", ASIDE),
     Kind.UNREFERENCED: Meaning(Grade.NOTE, "nothing but space", "nothing"),

@@ -14,7 +14,7 @@ from rlhfc.store import ledger_index
 from rlhfc.store.checkpoints import COMPLETE
 from rlhfc.store.digest import file_digest
 from rlhfc.store.layout import hex_of
-from rlhfc.store.ledger_lines import START, read_on
+from rlhfc.store.ledger_lines import DONE_EVENTS, START, read_on
 from rlhfc.store.records import stays_inside
 from rlhfc.upkeep.findings import Finding, Kind
 from rlhfc.upkeep.scope import Scope, strange
@@ -125,14 +125,24 @@ def check_ledger(scope: Scope, path: Path) -> Iterator[Finding]:
 
 
 def check_told(scope: Scope, path: Path) -> Iterator[Finding]:
-    """Results of which the ledger, or what is left of it, says nothing."""
+    """Results of which the ledger, or what is left of it, says nothing; and those of which only it knows."""
     found = read_on(path, START) if path.exists() else None
-    told = {entry.get("key") for entry in found.entries} if found is not None else set()
+    told: dict[str, bool] = {}
+    for entry in found.entries if found is not None else ():
+        if isinstance(entry.get("key"), str):
+            told[entry["key"]] = entry["event"] in DONE_EVENTS or told.get(entry["key"], False)
+            if entry["event"] == "forgotten":
+                told[entry["key"]] = False
     names = (scope.layout.root / "actions").glob("*/*.json")
-    silent = sum(f"b3:{name.parent.name}{name.stem}" not in told for name in names)
-    if silent:
-        why = f"{silent} result{'s' if silent > 1 else ''} that it does not tell of"
-        yield Finding(Kind.LEDGER_SILENT, scope.place(path), why)
+    there = {f"b3:{name.parent.name}{name.stem}" for name in names}
+    if silent := len(there - told.keys()):
+        yield Finding(Kind.LEDGER_SILENT, scope.place(path), f"{_results(silent)} that it does not tell of")
+    if gone := len({key for key, done in told.items() if done} - there):
+        yield Finding(Kind.RESULT_GONE, scope.place(path), f"{_results(gone)} that it tells of and are gone")
+
+
+def _results(count: int) -> str:
+    return f"{count} result{'s' if count > 1 else ''}"
 
 
 def check_stat_cache(scope: Scope, path: Path) -> Iterator[Finding]:
