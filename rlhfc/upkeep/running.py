@@ -29,8 +29,13 @@ def check_work(scope: Scope, path: Path) -> Iterator[Finding]:
         return
     digits = path.name.rpartition("-")[2]
     owner = path / "key.json"
-    if owner.exists() and not _is_owner(scope.read(owner), path.name):
-        yield scope.finding(Kind.WORK_DAMAGED, owner, "it does not name the action of this folder")
+    if owner.exists():
+        key = _owner(scope.read(owner), path.name)
+        told = {hex_of(status.key) for status in (each.status() for each in attempts(path)) if status}
+        if key is None or (told and key not in told):
+            yield scope.finding(Kind.WORK_DAMAGED, owner, "it does not name the action of this folder")
+        else:
+            digits = key
     for attempt in attempts(path):
         yield from _check_attempt(scope, attempt, digits)
     folder = path / "checkpoints"
@@ -43,12 +48,15 @@ def lives(work: Path) -> bool:
     return any(attempt.lives() for attempt in attempts(work))
 
 
-def _is_owner(data: bytes, folder: str) -> bool:
+def _owner(data: bytes, folder: str) -> str | None:
+    """Digits of the key that a work folder says it is for; None when they are not those of its name."""
     try:
         found = json.loads(data)
-        return f"{found['stage']}-{hex_of(found['key'])[:12]}" == folder and bool(found["pipeline"])
+        digits = hex_of(found["key"])
+        fits = f"{found['stage']}-{digits[:12]}" == folder and bool(found["pipeline"])
     except (ValueError, KeyError, TypeError, AttributeError):
-        return False
+        return None
+    return digits if fits else None
 
 
 def _check_attempt(scope: Scope, attempt: Attempt, digits: str) -> Iterator[Finding]:

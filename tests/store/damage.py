@@ -17,7 +17,7 @@ def write(path: Path, data: bytes) -> None:
 
 def flip(path: Path) -> None:
     """Change one bit in the middle."""
-    data = bytearray(path.read_bytes())
+    data = bytearray(path.read_bytes() or b" ")
     data[len(data) // 2] ^= 1
     write(path, bytes(data))
 
