@@ -8,11 +8,13 @@ from rlhfc.store.seal import seal
 
 
 def write(path: Path, data: bytes) -> None:
-    """Write through to a file, whatever its mode; its inode stays."""
+    """Write through to a file, whatever its mode; its inode and its mode stay."""
+    mode = path.stat().st_mode
     path.chmod(0o644)
     with path.open("r+b") as stream:
         stream.truncate()
         stream.write(data)
+    path.chmod(mode)
 
 
 def flip(path: Path) -> None:
