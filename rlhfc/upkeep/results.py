@@ -70,13 +70,17 @@ def check_record(scope: Scope, path: Path) -> Iterator[Finding]:
         yield scope.finding(Kind.RECORD_DAMAGED, path, str(damage))
         return
     scope.results += 1
-    for port, tree in result.outputs.items():
+    lacks = []
+    for port, tree in result.outputs.items():  # all of them: what is whole is needed all the same
         try:
             _check_parts(scope, tree)
         except DamagedRecordError as damage:
-            yield scope.finding(Kind.RECORD_INCOMPLETE, path, f"port `{port}`: {damage}")
-            return
-    yield from _check_beside(scope, path, result)
+            lacks.append(f"port `{port}`: {damage}")
+    beside = list(_check_beside(scope, path, result))
+    if lacks:
+        yield scope.finding(Kind.RECORD_INCOMPLETE, path, lacks[0])
+    else:
+        yield from beside
 
 
 def _check_parts(scope: Scope, tree: str) -> None:
@@ -86,8 +90,9 @@ def _check_parts(scope: Scope, tree: str) -> None:
         DamagedRecordError: something is not.
     """
     scope.needed.add(tree)
-    for entry in tree_of(scope, tree):
-        scope.needed.add(entry.digest)
+    entries = tree_of(scope, tree)
+    scope.needed.update(entry.digest for entry in entries)
+    for entry in entries:
         try:
             size = scope.layout.blob(entry.digest).stat().st_size
         except FileNotFoundError:

@@ -117,16 +117,22 @@ def test_what_cannot_be_moved_is_left(store, monkeypatch, capsys):
 
 def test_what_vanishes_or_appears_meanwhile_is_no_finding(store, monkeypatch):
     """A finding that a second look does not confirm was a run at work."""
-    blob, data = store.blob(A), store.blob(A).read_bytes()
-    flip(blob)
-    monkeypatch.setattr(
-        examination.time, "sleep", lambda seconds: (blob.chmod(0o644), blob.write_bytes(data))
-    )
-    assert ["blob_writable"] == kinds(examine(store))[:1] or [] == examine(store).damage
+    tree = store.layout.tree(store.lookup(HERE).outputs["model"])
+    data = tree.read_bytes()
+    flip(tree)
+    looked = []
+
+    def meanwhile(seconds: float) -> None:
+        looked.append(seconds)
+        write(tree, data)
+
+    monkeypatch.setattr(examination.time, "sleep", meanwhile)
+    assert [] == kinds(examine(store))
+    assert 1 == len(looked)
 
 
 def test_drafts_are_known_by_age_and_writer(store):
-    """A draft of an hour whose writer is gone is left over; a younger one, or one whose writer lives, is not."""
+    """A draft of an hour whose writer is gone is left over; a younger one is not, nor a living one's."""
     scratch, dead = store.layout.scratch, 2**22 - 3
     hour, day = 2 * 3600, 3 * 86_400
     for name in (f"{dead}-{'0' * 32}", unique_name()):
