@@ -13,7 +13,8 @@ from pathlib import Path
 VARIABLES = {
     "RLHFC_MIRROR": "TOML file whose table `[mirror]` maps hub ids to local copies",
     "XDG_CONFIG_HOME": "where `rlhfc/config.toml` lies; default `~/.config`",
-    "XDG_CACHE_HOME": "where the Hugging Face cache lies when no variable below says so; default `~/.cache`",
+    "XDG_CACHE_HOME": "where the Hugging Face cache lies when no variable below says so; also `rlhfc/`, "
+    "where indexes of ledgers on network file systems lie; default `~/.cache`",
     "HF_HOME": "Hugging Face's folder; its cache is `hub` inside it",
     "HF_HUB_CACHE": "Hugging Face's cache of models and data sets",
     "CUDA_VISIBLE_DEVICES": "which of the machine's GPUs may be used",
@@ -40,6 +41,7 @@ class Environment:
     mirror_file: Path | None
     user_configuration: Path
     hub_cache: Path
+    index_folder: Path
     visible_gpus: str | None
 
 
@@ -53,6 +55,7 @@ def read_environment(variables: Mapping[str, str] = os.environ) -> Environment:
         mirror_file=_path(variables, "RLHFC_MIRROR"),
         user_configuration=config_home / "rlhfc" / "config.toml",
         hub_cache=_path(variables, "HF_HUB_CACHE") or hub_home / "hub",
+        index_folder=cache_home / "rlhfc",
         visible_gpus=variables.get("CUDA_VISIBLE_DEVICES"),
     )
 

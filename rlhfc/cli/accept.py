@@ -33,13 +33,13 @@ def run(arguments: argparse.Namespace) -> int:
     why = arguments.why.strip()
     if not why:
         raise UserError(Diagnostic("`--why` is empty", hint="say why the result still holds"))
-    reader = Store.open(prepared.store)
+    reader = Store.open(prepared.store, rehash=arguments.rehash)
     plan = make_plan(prepared.pipeline, reader, prepared.world.libraries)
     planned = plan.stages[stage]
     found = candidate(prepared.pipeline.actions[stage], planned, reader)
     who = arguments.who or _user(prepared.pipeline.spec.parent)
     grounds = Acceptance(found.result.key, who, why, utc_now())
-    _write(Store.create(prepared.store), found, grounds, (plan.pipeline.name, stage))
+    _write(Store.create(prepared.store, rehash=arguments.rehash), found, grounds, (plan.pipeline.name, stage))
     although = f", although {', '.join(sentences(found.changes))}" if found.changes else ""
     print(f"{stage}: accepted {value(found.result.key)} as {value(found.known.key)}{although}")
     return 0

@@ -28,7 +28,7 @@ def plan_afresh(arguments: argparse.Namespace) -> tuple[PlanDocument, dict[str, 
     pipeline = thawed(arguments, prepared.pipeline)
     selected = selected_stages(arguments, pipeline)
     warnings = list(prepared.warnings)
-    store = Store.open(prepared.store, warnings.append)
+    store = Store.open(prepared.store, warnings.append, rehash=arguments.rehash)
     part = plan_selected(pipeline, selected, store, prepared.world.libraries)
     plan = with_skipped(part, pipeline)
     known = estimates(plan, store, lambda stage, key: _seconds_so_far(store, stage, key))

@@ -87,6 +87,20 @@ def report(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", metavar="FILE", type=Path, help="where to (default: in the store)")
 
 
+def fsck(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``rlhfc fsck``."""
+    add_store_option(parser)
+    parser.add_argument(
+        "--repair",
+        action="store_true",
+        help="move what is damaged or superfluous to quarantine, and forget results that are not whole",
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="read no file whose time stamp says that it is as it was"
+    )
+    parser.add_argument("--json", action="store_true", help="print the findings as JSON")
+
+
 def schema(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``rlhfc schema``."""
     parser.add_argument(

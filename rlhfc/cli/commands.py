@@ -35,6 +35,7 @@ COMMANDS = {
     "config": _command("config", "print the spec with all defaults, and where each value is from"),
     "graph": _command("graph", "draw the stages and their states as Mermaid, DOT or SVG"),
     "report": _command("report", "write the HTML report of a pipeline"),
+    "fsck": _command("fsck", "look at every file of a store, and repair what is damaged"),
     "schema": _command("schema", "write the JSON Schemas of a spec and of a plan"),
     "completion": _command("completion", "print a shell's completion script"),
 }

@@ -23,7 +23,7 @@ def run(arguments: argparse.Namespace) -> int:
     """
     prepared = prepare(arguments)
     stage = one_stage("explain", arguments.stage, prepared.pipeline)
-    store = Store.open(prepared.store)
+    store = Store.open(prepared.store, rehash=arguments.rehash)
     plan = make_plan(prepared.pipeline, store, prepared.world.libraries)
     found = explain(plan, stage, store, store.ledger.read())
     if arguments.json:

@@ -56,5 +56,7 @@ def _without_states(arguments: argparse.Namespace) -> tuple[PipelineSpec, Mappin
 def _with_states(arguments: argparse.Namespace) -> tuple[PipelineSpec, Mapping[str, str]]:
     """The spec, and the verdict of a plan on each stage."""
     prepared = prepare(arguments)
-    plan = make_plan(prepared.pipeline, Store.open(prepared.store), prepared.world.libraries)
+    plan = make_plan(
+        prepared.pipeline, Store.open(prepared.store, rehash=arguments.rehash), prepared.world.libraries
+    )
     return prepared.spec, {name: str(planned.verdict) for name, planned in plan.stages.items()}

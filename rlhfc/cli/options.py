@@ -28,7 +28,7 @@ def add_pipeline_options(parser: argparse.ArgumentParser, spec: str = "the pipel
     parser.add_argument(
         "--rehash",
         action="store_true",
-        help="read every input again, also where size and times say that it is unchanged",
+        help="read every input and result again, also where size and times say that it is unchanged",
     )
     _add_set(parser)
 

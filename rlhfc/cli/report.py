@@ -16,7 +16,11 @@ def run(arguments: argparse.Namespace) -> int:
         UserError: the spec, an option, a source or the store is wrong.
     """
     prepared = prepare(arguments)
-    store = Store.create(prepared.store) if arguments.output is None else Store.open(prepared.store)
+    store = (
+        Store.create(prepared.store, rehash=arguments.rehash)
+        if arguments.output is None
+        else Store.open(prepared.store, rehash=arguments.rehash)
+    )
     path = write_report(prepared.pipeline, store, prepared.world.libraries, arguments.output)
     print(f"report: {path}")
     return 0

@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
     if saved is not None:
         take_options(arguments, saved)
     prepared = prepare(arguments)
-    world, there = prepared.world, Store.open(prepared.store)
+    world, there = prepared.world, Store.open(prepared.store, rehash=arguments.rehash)
     whole = thawed(arguments, prepared.pipeline)
     selected = selected_stages(arguments, whole)
     if saved is not None:
@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     for warning in prepared.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     plan = check(pipeline, selected, there, world, machine)
-    store = Store.create(prepared.store)  # nothing has been written before
+    store = Store.create(prepared.store, rehash=arguments.rehash)  # nothing has been written before
     outcome = run_pipeline(plan, store, world, machine, _display(arguments), selected.asked.forced)
     report = _report(pipeline, store, world)
     _tell(arguments, outcome, sweeps(pipeline), report)

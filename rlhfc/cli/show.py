@@ -27,7 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
         UserError: the spec, an option, a source or the store is wrong, or there is nothing to show.
     """
     prepared = prepare(arguments)
-    store = Store.open(prepared.store)
+    store = Store.open(prepared.store, rehash=arguments.rehash)
     plan = make_plan(prepared.pipeline, store, prepared.world.libraries)
     asked = next((part for part in PARTS if getattr(arguments, part)), None)
     planned = plan.stages[one_stage("show", arguments.stage, prepared.pipeline)]

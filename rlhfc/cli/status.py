@@ -18,7 +18,7 @@ def run(arguments: argparse.Namespace) -> int:
         UserError: the spec, an option, a source or the store is wrong.
     """
     prepared = prepare(arguments)
-    store = Store.open(prepared.store)
+    store = Store.open(prepared.store, rehash=arguments.rehash)
     found = standings(make_plan(prepared.pipeline, store, prepared.world.libraries), store)
     if arguments.json:
         print(json.dumps(standing_document(found), indent=2, ensure_ascii=False))

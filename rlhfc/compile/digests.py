@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,7 +18,7 @@ from rlhfc.filesystems import believable, file_system
 from rlhfc.observe import LOOKED
 from rlhfc.store.digest import TreeEntry, file_digest, tree_digest
 
-CACHE_FORMAT = 2
+CACHE_FORMAT = 3
 # A file that was written this close to its hashing may be written again within the same time stamp.
 RACY_NS = 2_000_000_000
 # Below this many bytes reading is quicker than doubting.
@@ -117,7 +118,7 @@ class CachedDigester:
             return
         draft = self._cache.with_name(f".{self._cache.name}.{os.getpid()}")
         with contextlib.suppress(OSError):
-            draft.write_text(json.dumps({"format": CACHE_FORMAT, "entries": dict(self._entries)}))
+            draft.write_bytes(_encode_cache(dict(self._entries)))
             draft.replace(self._cache)
 
     def _remember(self, what: str, path: Path, compute: Callable[[Path], Any]) -> Any:
@@ -160,18 +161,33 @@ def _stamp(path: Path) -> Stamp:
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 
+def _encode_cache(entries: dict[str, Any]) -> bytes:
+    """A line with the format and a checksum, and a line with the entries."""
+    body = json.dumps(entries).encode()
+    return json.dumps({"format": CACHE_FORMAT, "crc": zlib.crc32(body)}).encode() + b"\n" + body
+
+
+def decode_cache(data: bytes) -> dict[str, Any]:
+    """Read a stat cache back.
+
+    Raises:
+        ValueError: it is damaged, or of another format.
+    """
+    head, _, body = data.partition(b"\n")
+    if json.loads(head) != {"format": CACHE_FORMAT, "crc": zlib.crc32(body)}:
+        raise ValueError("it is not what was written, or of another version")
+    entries: dict[str, Any] = json.loads(body)
+    return entries
+
+
 def _read_cache(cache: Path | None) -> dict[str, Any]:
     """The entries; none when the file is missing, damaged or of another format."""
     if cache is None:
         return {}
     try:
-        content = json.loads(cache.read_bytes())
-        entries = content["entries"] if content["format"] == CACHE_FORMAT else {}
-    except (OSError, ValueError, KeyError, TypeError):
+        return decode_cache(cache.read_bytes())
+    except (OSError, ValueError):
         return {}
-    if not isinstance(entries, dict):
-        return {}
-    return {name: entry for name, entry in entries.items() if isinstance(entry, list) and len(entry) == 5}
 
 
 def _files_below(folder: Path, prefix: str, above: tuple[tuple[int, int], ...]) -> Iterator[str]:

@@ -14,7 +14,7 @@ from rlhfc.explain.components import Address, Change, Group, changes, components
 from rlhfc.explain.from_ledger import Made, made_of, results_of
 from rlhfc.plan.planner import Plan, StagePlan
 from rlhfc.plan.words import sentences
-from rlhfc.store.ledger import Entry
+from rlhfc.store.ledger_lines import Entry
 from rlhfc.store.records import ActionResult
 
 NEAREST = 3

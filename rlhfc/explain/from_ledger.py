@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rlhfc.errors import Diagnostic, UserError, listing
-from rlhfc.store.ledger import Entry
-from rlhfc.store.store import DONE_EVENTS
+from rlhfc.store.ledger_lines import DONE_EVENTS, Entry
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 from rlhfc.explain import FORMAT_VERSION
 from rlhfc.plan import quantities
-from rlhfc.store.ledger import Entry
+from rlhfc.store.ledger_lines import Entry
 
 Lives = Callable[[Mapping[str, Any] | None], bool]
 """Whether the process that a ``head`` names is there; an older rlhfc has named none."""

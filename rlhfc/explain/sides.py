@@ -14,7 +14,7 @@ from rlhfc.spec.inputs import inputs_of
 from rlhfc.spec.model import PipelineSpec, StageSpec
 from rlhfc.spec.origins import origins_of
 from rlhfc.store.digest import TreeEntry
-from rlhfc.store.ledger import Entry
+from rlhfc.store.ledger_lines import Entry
 from rlhfc.store.records import ActionResult
 
 PARAMS, LIBRARIES = "params.", "libraries."

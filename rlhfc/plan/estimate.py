@@ -15,7 +15,8 @@ from typing import Any, Literal, Protocol
 
 from rlhfc.compile.action import Action
 from rlhfc.plan.planner import Plan, StagePlan, Verdict
-from rlhfc.store.records import ActionResult, Made
+from rlhfc.store.ledger_lines import Made
+from rlhfc.store.records import ActionResult
 
 CERTAIN = frozenset({Verdict.RUN, Verdict.RESUME})
 POSSIBLE = CERTAIN | {Verdict.UNDECIDED}

@@ -20,7 +20,7 @@ from rlhfc.environment import VARIABLES, count_gpus, read_environment
 from rlhfc.filesystems import believable, file_system
 from rlhfc.plan.document import PlanDocument
 
-FORMAT = 2
+FORMAT = 3
 FOLDER = "plans"
 # A file that was written this close to the planning may be written again within the same time stamp.
 RACY_NS = 2_000_000_000
@@ -45,14 +45,27 @@ def question(arguments: Mapping[str, Any], variables: Mapping[str, str] = os.env
 def recall(store: str, asked: Question) -> PlanDocument | None:
     """The plan that was the answer to this question, if everything behind it is as it was."""
     try:
-        with open(_place(store, asked), encoding="utf-8") as stream:
-            memo = json.loads(stream.readline())
-            if memo["question"] != asked or not _as_they_were(memo["stamps"]):
-                return None
-            document: PlanDocument = json.loads(stream.readline())
-    except (OSError, ValueError, KeyError, TypeError):
+        with open(_place(store, asked), "rb") as stream:
+            memo, answer = decode(stream.read())
+    except (OSError, ValueError):
         return None
+    if memo["question"] != asked or not _as_they_were(memo["stamps"]):
+        return None
+    document: PlanDocument = json.loads(answer)
     return document
+
+
+def decode(data: bytes) -> tuple[dict[str, Any], bytes]:
+    """Question and stamps of a memo, and the text of its document.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    crc, _, rest = data.partition(b"\n")
+    if crc != b"%08x" % zlib.crc32(rest):
+        raise ValueError("it is not what was written")
+    memo, _, answer = rest.partition(b"\n")
+    return json.loads(memo), answer
 
 
 def keep(store: str, asked: Question, paths: Iterable[str], document: PlanDocument, began: int) -> None:
@@ -82,9 +95,10 @@ def keep(store: str, asked: Question, paths: Iterable[str], document: PlanDocume
     draft = f"{place}.{os.getpid()}"
     try:
         os.makedirs(folder, exist_ok=True)
-        with open(draft, "w", encoding="utf-8") as stream:
-            stream.write(json.dumps({"question": asked, "stamps": stamps}) + "\n")
-            stream.write(json.dumps(document) + "\n")
+        memo = {"question": asked, "stamps": stamps}
+        text = f"{json.dumps(memo)}\n{json.dumps(document)}\n".encode()
+        with open(draft, "wb") as stream:
+            stream.write(b"%08x\n" % zlib.crc32(text) + text)
         os.replace(draft, place)
         _forget_oldest(folder)
     except OSError:

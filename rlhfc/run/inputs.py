@@ -64,7 +64,7 @@ def materialise(action: Action, outputs: Outputs, store: Store) -> Inputs:
     for address, binding in action.inputs.items():
         if isinstance(binding, UpstreamOutput):
             tree = outputs[(binding.stage, binding.port)]
-            places[address] = (store.view(tree), None)
+            places[address] = (store.view_read(tree), None)
             trees.append(tree)
             stamps[places[address][0]] = _stamps(places[address][0])
         elif binding.path is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import shutil
 import uuid
@@ -10,8 +11,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 READ_ONLY = 0o444
+COPY_BYTES = 8 * 1024 * 1024
 # A link that cannot be made: other file system, no links there, too many of them, not allowed.
 NO_LINK = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS, errno.EACCES}
+NO_CLONE = NO_LINK | {errno.EINVAL, errno.ENOTTY, errno.EBADF, errno.ETXTBSY}
+FICLONE = 0x40049409  # from linux/fs.h: let a file share all blocks of another until one is written to
 
 
 def sync_file(path: Path) -> None:
@@ -70,6 +74,36 @@ def write_atomic(path: Path, data: bytes, mode: int = 0o644) -> None:
     sync_folder(path.parent)
 
 
+def materialise(source: Path, target: Path, scratch: Path) -> None:
+    """Give ``target`` the bytes of ``source``: by reflink, else by hard link, else by a copy.
+
+    Raises:
+        FileExistsError: ``target`` is there.
+    """
+    if not clone(source, target):
+        link_or_copy(source, target, scratch)
+
+
+def clone(source: Path, target: Path) -> bool:
+    """Make ``target`` a read-only file of its own that shares its blocks with ``source``, where that works.
+
+    It has the modification time of ``source``, and is durable.
+
+    Raises:
+        FileExistsError: ``target`` is there.
+    """
+    with source.open("rb") as there, target.open("xb") as made:
+        try:
+            fcntl.ioctl(made.fileno(), FICLONE, there.fileno())
+            _finish(made.fileno(), os.fstat(there.fileno()))
+        except OSError as error:
+            target.unlink(missing_ok=True)
+            if error.errno not in NO_CLONE:
+                raise
+            return False
+    return True
+
+
 def link_or_copy(source: Path, target: Path, scratch: Path) -> None:
     """Give ``target`` the bytes of ``source``: by hard link, else by a durable read-only copy.
 
@@ -87,21 +121,39 @@ def link_or_copy(source: Path, target: Path, scratch: Path) -> None:
 def copy_new(source: Path, target: Path, scratch: Path) -> None:
     """Copy to ``target`` by way of the folder ``scratch`` on the same file system.
 
-    The copy is read-only and durable before it takes its name.
+    The copy is read-only, of the same modification time, and durable before it takes its name.
 
     Raises:
         FileExistsError: ``target`` is there.
     """
     draft = scratch / unique_name()
     try:
-        shutil.copyfile(source, draft)
-        draft.chmod(READ_ONLY)
-        sync_file(draft)
+        copy(source, draft)
         if target.exists():
             raise FileExistsError(errno.EEXIST, "exists", str(target))
         draft.replace(target)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def copy(source: Path, target: Path) -> None:
+    """Make ``target`` a durable, read-only file of its own with bytes and modification time of ``source``.
+
+    Raises:
+        FileExistsError: ``target`` is there.
+    """
+    if clone(source, target):
+        return
+    with source.open("rb") as there, target.open("xb") as made:
+        shutil.copyfileobj(there, made, COPY_BYTES)
+        made.flush()
+        _finish(made.fileno(), os.fstat(there.fileno()))
+
+
+def _finish(descriptor: int, like: os.stat_result) -> None:
+    os.fchmod(descriptor, READ_ONLY)
+    os.utime(descriptor, ns=(like.st_atime_ns, like.st_mtime_ns))
+    os.fsync(descriptor)
 
 
 def remove_tree(path: Path, scratch: Path) -> None:

@@ -13,7 +13,7 @@ NAME = "rlhfc-store"
 VERSION = 1
 UNSAFE = re.compile(r"[^\w.-]|^\.+")  # in a file name made from a pipeline's name
 STAT_CACHE = "stat-cache.json"
-FOLDERS = ("objects", "trees", "actions", "keydocs", "views", "work", "locks", "reports", "tmp")
+FOLDERS = ("objects", "trees", "actions", "keydocs", "views", "work", "locks", "reports", "tmp", "quarantine")
 
 
 @dataclass(frozen=True)
@@ -96,18 +96,23 @@ def check_version(root: Path) -> bool:
     if text is None:
         raise _refusal(
             f"`{root}` is not a store: it has files but no `VERSION`",
-            "name an empty or new folder with `--store`",
+            "name an empty or new folder with `--store`; if it was a store, `rlhfc fsck --repair` mends it",
         )
     name, _, number = text.partition(" ")
     if name != NAME or not number.isdecimal():
         raise _refusal(
             f"`{root / 'VERSION'}` is not one that rlhfc wrote: {text!r}",
-            "name another folder with `--store`",
+            "if it was a store, `rlhfc fsck --repair` writes it again; else use another with `--store`",
         )
-    if int(number) != VERSION:
+    if int(number) > VERSION:
         raise _refusal(
-            f"the store `{root}` has version {number}; this rlhfc uses {VERSION}",
-            "use the rlhfc that wrote it, or another folder with `--store`",
+            f"the store `{root}` has version {number}, which is newer than this rlhfc: it uses {VERSION}",
+            "use a newer rlhfc, or another folder with `--store`; nothing has been changed",
+        )
+    if int(number) < VERSION:
+        raise _refusal(
+            f"the store `{root}` has version {number}, which no rlhfc has written: the first is {VERSION}",
+            "use another folder with `--store`; nothing has been changed",
         )
     return True
 

@@ -6,6 +6,7 @@ that are there already are found again) or a record whose every part is there.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -13,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from rlhfc.store import files
+from rlhfc.store.blobs import BROKEN
 from rlhfc.store.digest import TreeEntry, file_digest, tree_digest
 from rlhfc.store.layout import Layout
 from rlhfc.store.ledger import utc_now
+from rlhfc.store.quarantine import put_aside
 from rlhfc.store.records import (
     ActionResult,
     DamagedRecordError,
@@ -24,6 +27,7 @@ from rlhfc.store.records import (
     encode_result,
     encode_tree,
 )
+from rlhfc.store.seal import is_sealed, seal, verified
 
 Inode = tuple[int, int]
 
@@ -126,30 +130,56 @@ class Publisher:
         return sorted(entries)
 
     def _put_file(self, path: Path, known: Mapping[Inode, str]) -> tuple[str, int]:
-        """Make a file a blob; what it holds is neither copied nor hashed twice."""
-        state = path.stat(follow_symlinks=False)
-        shared = known.get((state.st_dev, state.st_ino))
-        if shared is not None:
-            return shared, state.st_size
-        digest = file_digest(path)
-        target = self._layout.blob(digest)
-        if not _has_size(target, state.st_size):
-            target.unlink(missing_ok=True)  # truncated by a fault: its name belongs to whole bytes
-            self._make_folder(target.parent)
-            self._place(path, target, shared=state.st_nlink > 1)
-        return digest, state.st_size
+        """Make a file a blob; what it holds is neither copied nor hashed twice.
 
-    def _place(self, path: Path, target: Path, *, shared: bool) -> None:
-        """Link a file into the objects; one that has other names elsewhere is copied instead."""
+        Raises:
+            OSError: it changes meanwhile, or the disk fails.
+        """
+        before = path.stat(follow_symlinks=False)
+        shared = known.get((before.st_dev, before.st_ino))
+        if shared is not None and is_sealed(before, shared):
+            return shared, before.st_size
+        digest = file_digest(path)
+        after = path.stat(follow_symlinks=False)
+        if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+            raise _changes(path)
+        target = self._layout.blob(digest)
+        if not self._is_there(target, digest):
+            self._make_folder(target.parent)
+            self._place(path, target, digest, shared=before.st_nlink > 1)
+        return digest, before.st_size
+
+    def _is_there(self, target: Path, digest: str) -> bool:
+        """Whether a blob is there with its bytes; another file under its name goes into quarantine."""
         try:
-            if shared:
-                files.copy_new(path, target, self._layout.scratch)
-            else:
-                path.chmod(files.READ_ONLY)
-                files.sync_file(path)
-                files.link_or_copy(path, target, self._layout.scratch)
+            if verified(target, digest):
+                return True
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            if error.errno not in BROKEN:
+                raise
+        put_aside(self._layout.root, target, f"its bytes are not those of {digest}")
+        return False
+
+    def _place(self, path: Path, target: Path, digest: str, *, shared: bool) -> None:
+        """Link a file into the objects; one that has other names elsewhere is copied instead."""
+        draft = self._layout.scratch / files.unique_name() if shared else None
+        try:
+            if draft is not None:
+                files.copy(path, draft)
+                if file_digest(draft) != digest:
+                    raise _changes(path)
+            own = draft or path
+            own.chmod(files.READ_ONLY)
+            seal(own, digest)
+            files.sync_file(own)
+            files.link_or_copy(own, target, self._layout.scratch)
         except FileExistsError:
             pass  # another run put the same bytes there
+        finally:
+            if draft is not None:
+                draft.unlink(missing_ok=True)
         self._touched.append(target.parent)
 
     def _put_tree(self, entries: list[TreeEntry]) -> str:
@@ -166,8 +196,11 @@ class Publisher:
         known = {}
         for digest in trees:
             for entry in decode_tree(self._layout.tree(digest).read_bytes(), digest):
-                state = self._layout.blob(entry.digest).stat()
-                known[(state.st_dev, state.st_ino)] = entry.digest
+                # A view's file may be the blob itself, or a file of its own.
+                for path in (self._layout.blob(entry.digest), self._layout.view(digest) / entry.path):
+                    if path.exists():
+                        state = path.stat()
+                        known[(state.st_dev, state.st_ino)] = entry.digest
         return known
 
     def _make_folder(self, folder: Path) -> None:
@@ -187,8 +220,5 @@ def remove_outputs(work: Path, scratch: Path) -> None:
             files.remove_tree(work / name, scratch)
 
 
-def _has_size(path: Path, size: int) -> bool:
-    try:
-        return path.stat().st_size == size
-    except FileNotFoundError:
-        return False
+def _changes(path: Path) -> OSError:
+    return OSError(errno.EBUSY, "changes while it is published", str(path))

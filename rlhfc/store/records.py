@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from rlhfc.store.digest import DIGEST, TreeEntry, tagged_digest, tree_digest, tree_rows
 
 ACTION_FORMAT = 1
 ACTION_TAG = b"rlhfc-result\0v1\0"
+DOCUMENT_FORMAT = 2
+DOCUMENT_TAG = b"rlhfc-keydoc\0v2\0"
 
 
 class DamagedRecordError(Exception):
@@ -40,14 +42,6 @@ class ActionResult:
     attempts: int
     finished: str
     size: int
-
-
-class Made(NamedTuple):
-    """A result that was made, or found whole, in a run."""
-
-    pipeline: str
-    stage: str
-    key: str
 
 
 @dataclass(frozen=True)
@@ -94,7 +88,10 @@ def decode_result(data: bytes, key: str) -> ActionResult:
         raise DamagedRecordError("its check digest does not agree")
     if body.pop("format", None) != ACTION_FORMAT:
         raise DamagedRecordError("it has another format")
-    result = ActionResult(**body)
+    try:
+        result = ActionResult(**body)
+    except TypeError as error:  # whole, but written by another version
+        raise DamagedRecordError(f"its fields are others: {error}") from error
     if result.key != key:
         raise DamagedRecordError(f"it belongs to `{result.key}`")
     return result
@@ -121,17 +118,25 @@ def decode_tree(data: bytes, digest: str) -> list[TreeEntry]:
 
 
 def encode_document(document: Mapping[str, Any]) -> bytes:
-    """Key document, indented for people."""
-    return _lines(document, indent=1)
+    """Key document with a digest of all that is kept with it, indented for people."""
+    check = {"format": DOCUMENT_FORMAT, "check": tagged_digest(DOCUMENT_TAG, document)}
+    return _lines({**document, **check}, indent=1)
 
 
 def decode_document(data: bytes) -> dict[str, Any]:
-    """Read a key document back.
+    """Read a key document back; those that were written before there was a check have none.
 
     Raises:
-        DamagedRecordError: it is not a JSON object.
+        DamagedRecordError: it is not what was written.
     """
     document: dict[str, Any] = _parse(data)
+    if "format" not in document and "check" not in document:
+        return document
+    check, form = document.pop("check", None), document.pop("format", None)
+    if form != DOCUMENT_FORMAT:
+        raise DamagedRecordError("it has another format")
+    if check != tagged_digest(DOCUMENT_TAG, document):
+        raise DamagedRecordError("its check digest does not agree")
     return document
 
 

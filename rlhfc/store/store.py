@@ -6,32 +6,31 @@ that is gone, is a miss, said aloud. Writing is in ``publish.py``.
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from rlhfc.observe import LOOKED
 from rlhfc.store import files
+from rlhfc.store.blobs import Blobs, broken
 from rlhfc.store.checkpoints import newest_checkpoint, read_metrics
 from rlhfc.store.digest import TreeEntry
 from rlhfc.store.layout import Layout, check_version, create_store, hex_of
-from rlhfc.store.ledger import Entry, Ledger
+from rlhfc.store.ledger import Ledger
+from rlhfc.store.ledger_lines import Made
 from rlhfc.store.publish import Product, Publisher
 from rlhfc.store.records import (
     Acceptance,
     ActionResult,
     DamagedRecordError,
-    Made,
     decode_document,
     decode_result,
     decode_tree,
 )
+from rlhfc.store.views import Views
 
 Warn = Callable[[str], None]
-DONE_EVENTS = ("published", "cached", "accepted")
 
 
 def warn_on_stderr(text: str) -> None:
@@ -42,32 +41,35 @@ def warn_on_stderr(text: str) -> None:
 class Store:
     """A store on a local or shared file system. Safe for threads, and for several runs at once."""
 
-    def __init__(self, root: Path, warn: Warn = warn_on_stderr) -> None:
+    def __init__(self, root: Path, warn: Warn = warn_on_stderr, *, rehash: bool = False) -> None:
         self.layout = Layout(root)
+        self._blobs = Blobs(self.layout, rehash=rehash)
+        self._views = Views(self.layout, self._blobs)
         self._warned: set[str] = set()
-        self._done: tuple[list[Entry], dict[tuple[str, str], list[str]]] | None = None
         self._warn_to = warn
         self.ledger = Ledger(self.layout.ledger, self._warn)
 
     @classmethod
-    def open(cls, root: Path, warn: Warn = warn_on_stderr) -> Store:
+    def open(cls, root: Path, warn: Warn = warn_on_stderr, *, rehash: bool = False) -> Store:
         """Open a store to read from. A folder that is missing reads as empty; nothing is made.
+
+        With ``rehash`` every blob of a result is read, whatever its seal says.
 
         Raises:
             UserError: the folder is something else, or a store of another version.
         """
         check_version(root)
-        return cls(root.absolute(), warn)
+        return cls(root.absolute(), warn, rehash=rehash)
 
     @classmethod
-    def create(cls, root: Path, warn: Warn = warn_on_stderr) -> Store:
+    def create(cls, root: Path, warn: Warn = warn_on_stderr, *, rehash: bool = False) -> Store:
         """Open a store to write to, made where it is missing.
 
         Raises:
             UserError: as :meth:`open`, or the folder cannot be made.
         """
         create_store(root)
-        return cls(root.absolute(), warn)
+        return cls(root.absolute(), warn, rehash=rehash)
 
     def lookup(self, key: str) -> ActionResult | None:
         """Return the result of an action, when its record, its trees and all their blobs are there."""
@@ -75,11 +77,11 @@ class Store:
         try:
             result = decode_result(path.read_bytes(), key)
             for tree in result.outputs.values():
-                self._check_blobs(self._read_tree(tree))
+                self._blobs.check(self._read_tree(tree))
         except FileNotFoundError:
             return None  # no record: nothing was published
-        except DamagedRecordError as damage:
-            self._warn(f"the result in `{path}` does not count: {damage}")
+        except (DamagedRecordError, OSError) as error:
+            self._warn(f"the result in `{path}` does not count: {_damage(error, path)}")
             return None
         return result
 
@@ -101,29 +103,28 @@ class Store:
             return decode_document(path.read_bytes())
         except FileNotFoundError:
             return None
-        except DamagedRecordError as damage:
-            self._warn(f"the key document `{path}` does not count: {damage}")
+        except (DamagedRecordError, OSError) as error:
+            self._warn(f"the key document `{path}` does not count: {_damage(error, path)}")
             return None
 
     def last_key(self, pipeline: str, stage: str) -> str | None:
         """Key under which the stage was last found or made whole in a run of this pipeline."""
-        found = self._keys().get((pipeline, stage))
+        found = self.ledger.keys(pipeline, stage)
         return found[-1] if found else None
 
     def earlier_keys(self, pipeline: str, stage: str) -> list[str]:
         """Keys of the stage's results in this pipeline before the last one, newest first, each once."""
-        return list(dict.fromkeys(reversed(self._keys().get((pipeline, stage), [])[:-1])))
+        return list(dict.fromkeys(reversed(self.ledger.keys(pipeline, stage)[:-1])))
 
     def made(self) -> list[Made]:
         """Every result that a run has made or found whole here, newest first."""
-        done = (entry for entry in reversed(self.ledger.read()) if entry["event"] in DONE_EVENTS)
-        return [Made(entry["pipeline"], entry["stage"], entry["key"]) for entry in done]
+        return self.ledger.made()[::-1]
 
     def record(self, key: str) -> ActionResult | None:
         """What an action yielded, whether or not its files are still there."""
         try:
             return decode_result(self.layout.action(key).read_bytes(), key)
-        except (FileNotFoundError, DamagedRecordError):
+        except (OSError, DamagedRecordError):
             return None  # told by `lookup`, where it matters
 
     def checkpoint(self, stage: str, key: str) -> tuple[int, int] | None:
@@ -142,11 +143,16 @@ class Store:
         """Metric lines of a result, oldest first; none when they were lost."""
         if result.metrics is None:
             return []
+        path = self.blob(result.metrics)
         try:
-            return read_metrics(self.blob(result.metrics))
+            if self._blobs.whole(path, result.metrics):
+                return read_metrics(path)
+            self._warn(f"the metrics of `{result.key}` are damaged: `{path}`")
         except FileNotFoundError:
             self._warn(f"the metrics of `{result.key}` are gone")
-            return []
+        except OSError as error:
+            self._warn(str(broken(error, f"metrics of `{result.key}`", path)))
+        return []
 
     def tree(self, digest: str) -> list[TreeEntry]:
         """Files of a tree, sorted by path.
@@ -157,28 +163,23 @@ class Store:
         return self._read_tree(digest)
 
     def view(self, digest: str) -> Path:
-        """Folder with the files of a tree, to read: hard links to the blobs.
+        """Folder with the files of a tree, to read; see ``views.py``.
 
         What strangers left in it, and names that no longer lead to the blob, are mended.
 
         Raises:
             DamagedRecordError: the tree or a blob is gone; ``lookup`` would have missed.
         """
-        entries = self._read_tree(digest)
-        self._check_blobs(entries)
-        folder = self.layout.view(digest)
-        if folder.is_dir():
-            self._mend_view(folder, entries)
-            return folder
-        draft = self.layout.scratch / files.unique_name()
-        draft.mkdir()
-        self._mend_view(draft, entries)
-        try:
-            draft.rename(folder)
-        except OSError:  # another run was quicker
-            files.remove_tree(draft, self.layout.scratch)
-            self._mend_view(folder, entries)
-        return folder
+        return self._views.make(digest, self._read_tree(digest))
+
+    def view_read(self, digest: str) -> Path:
+        """The same folder, after every byte in it has been read and found right.
+
+        Raises:
+            DamagedRecordError: the tree is gone, or a blob is or was damaged: then it has gone into
+                quarantine, and ``lookup`` misses from now on.
+        """
+        return self._views.make_read(digest, self._read_tree(digest))
 
     def publish(self, product: Product) -> ActionResult:
         """Record what an action yielded; when another run was first, its result instead.
@@ -232,50 +233,14 @@ class Store:
         """Keep a key document, so that a later plan can say what changed."""
         Publisher(self.layout, self.lookup).write_document(key, document)
 
-    def _mend_view(self, folder: Path, entries: Iterable[TreeEntry]) -> None:
-        wanted = {entry.path: self.blob(entry.digest) for entry in entries}
-        for found in list(files.walk_files(folder)):
-            name = os.path.relpath(found.path, folder)
-            blob = wanted.get(name)
-            if blob is None:
-                Path(found.path).unlink(missing_ok=True)
-            elif _leads_to(found, blob):
-                del wanted[name]
-        for name, blob in wanted.items():
-            target = folder / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            draft = self.layout.scratch / files.unique_name()
-            files.link_or_copy(blob, draft, self.layout.scratch)
-            draft.replace(target)
-
     def _read_tree(self, digest: str) -> list[TreeEntry]:
         path = self.layout.tree(digest)
         try:
             return decode_tree(path.read_bytes(), digest)
         except FileNotFoundError:
             raise DamagedRecordError(f"the tree `{path}` is gone") from None
-
-    def _check_blobs(self, entries: Iterable[TreeEntry]) -> None:
-        for entry in entries:
-            path = self.blob(entry.digest)
-            sys.audit(LOOKED, path)
-            try:
-                size = path.stat().st_size
-            except FileNotFoundError:
-                raise DamagedRecordError(f"`{entry.path}` is gone: `{path}`") from None
-            if size != entry.size:
-                raise DamagedRecordError(f"`{entry.path}` has {size} bytes, not {entry.size}: `{path}`")
-
-    def _keys(self) -> dict[tuple[str, str], list[str]]:
-        """Keys of each stage's results by pipeline and stage, oldest first."""
-        entries = self.ledger.read()
-        # The ledger gives a new list when it has grown.
-        if self._done is None or self._done[0] is not entries:
-            found: dict[tuple[str, str], list[str]] = {}
-            for entry in (entry for entry in entries if entry["event"] in DONE_EVENTS):
-                found.setdefault((entry["pipeline"], entry["stage"]), []).append(entry["key"])
-            self._done = entries, found
-        return self._done[1]
+        except OSError as error:
+            raise broken(error, "the tree", path) from error
 
     def _warn(self, text: str) -> None:
         if text not in self._warned:
@@ -283,9 +248,5 @@ class Store:
             self._warn_to(text)
 
 
-def _leads_to(found: os.DirEntry[str], blob: Path) -> bool:
-    """Whether a view's file is the blob itself, or (where links fail) a copy of its size."""
-    there, wanted = found.stat(follow_symlinks=False), blob.stat()
-    if (there.st_dev, there.st_ino) == (wanted.st_dev, wanted.st_ino):
-        return True
-    return wanted.st_nlink == 1 and not found.is_symlink() and there.st_size == wanted.st_size
+def _damage(error: DamagedRecordError | OSError, path: Path) -> DamagedRecordError:
+    return broken(error, "the file", path) if isinstance(error, OSError) else error

@@ -52,6 +52,7 @@ commands:
     config    print the spec with all defaults, and where each value is from
     graph     draw the stages and their states as Mermaid, DOT or SVG
     report    write the HTML report of a pipeline
+    fsck      look at every file of a store, and repair what is damaged
     schema    write the JSON Schemas of a spec and of a plan
     completion
               print a shell's completion script

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -168,9 +169,11 @@ def test_a_known_plan_needs_the_standard_library_only(made: list[int]) -> None:
 
 
 def test_the_memo_is_json(made: list[int]) -> None:
-    """Two lines: the question with its stamps, and the plan."""
+    """Three lines: a checksum of the others, the question with its stamps, and the plan."""
     (file,) = Path(".rlhfc/plans").iterdir()
-    asked, document = map(json.loads, file.read_text().splitlines())
+    crc, *lines = file.read_bytes().splitlines(keepends=True)
+    asked, document = map(json.loads, lines)
+    assert f"{zlib.crc32(b''.join(lines)):08x}\n".encode() == crc
     assert ["question", "stamps"] == sorted(asked)
     assert "1.0" == document["format_version"]
 
@@ -320,3 +323,13 @@ def test_the_oldest_plans_are_forgotten(made: list[int], monkeypatch: pytest.Mon
     assert 5 == len(made)
     main(["plan", "toy.yaml"])
     assert 6 == len(made)
+
+
+def test_a_damaged_memo_answers_nothing(made: list[int]) -> None:
+    """A plan whose kept text has changed by one letter is made anew."""
+    (file,) = Path(".rlhfc/plans").iterdir()
+    text = file.read_bytes()
+    file.write_bytes(text.replace(b'"cached"', b'"cachet"').replace(b'"run"', b'"ran"'))
+    assert text != file.read_bytes()
+    assert 0 == main(["plan", "toy.yaml"])
+    assert 2 == len(made)

@@ -15,7 +15,8 @@ from rlhfc.plan.describe import plan_document
 from rlhfc.plan.document import PlanDocument
 from rlhfc.plan.estimate import estimates
 from rlhfc.plan.planner import Plan, make_plan
-from rlhfc.store.records import ActionResult, Made
+from rlhfc.store.ledger_lines import Made
+from rlhfc.store.records import ActionResult
 
 SPEC = """\
 schema: 1

@@ -253,7 +253,11 @@ def test_store_that_another_run_is_making_is_one(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("rlhfc-store 2\n", "has version 2; this rlhfc uses 1"),
+        (
+            "rlhfc-store 2\n",
+            "has version 2, which is newer than this rlhfc: it uses 1\nhint: use a newer rlhfc",
+        ),
+        ("rlhfc-store 0\n", "has version 0, which no rlhfc has written: the first is 1"),
         ("something else\n", "is not one that rlhfc wrote: 'something else'"),
         (None, "it has files but no `VERSION`"),
     ],

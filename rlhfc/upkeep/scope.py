@@ -1,0 +1,107 @@
+"""What all checks share: the store, how thorough they are, and what they have found so far."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rlhfc.store.digest import file_digest
+from rlhfc.store.layout import Layout
+from rlhfc.store.seal import is_sealed, verified
+from rlhfc.upkeep.findings import Finding, Kind
+
+DRAFT = re.compile(r"^(?:\..+\.|.+\.json\.)?(?P<pid>\d+)(?:-[0-9a-f]{32})?$")
+DRAFT_SECONDS = 3600.0  # its writer may be in another container, where its number means nothing
+OLD_SECONDS = 86_400.0  # or on another machine, or its number may have been given to another process
+Tell = Callable[[int, int], None]
+
+
+@dataclass
+class Scope:
+    """One examination of a store.
+
+    Attributes:
+        quick: whether sealed files are taken as they are.
+        repair: whether what is read and right may be sealed.
+        tell: takes the number of files looked at and of bytes read, now and then.
+        bad: digests of blobs that are known to be damaged.
+        needed: digests of trees and blobs that results need.
+    """
+
+    layout: Layout
+    quick: bool
+    repair: bool
+    tell: Tell
+    bad: set[str] = field(default_factory=set)
+    needed: set[str] = field(default_factory=set)
+    files: int = 0
+    total: int = 0
+    results: int = 0
+
+    def place(self, path: Path) -> str:
+        """A path as findings name it."""
+        return str(path.relative_to(self.layout.root))
+
+    def finding(self, kind: Kind, path: Path, why: str) -> Finding:
+        """A finding at a path."""
+        return Finding(kind, self.place(path), why)
+
+    def read(self, path: Path) -> bytes:
+        """Read a small file.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        data = path.read_bytes()
+        self.count(len(data))
+        return data
+
+    def whole(self, path: Path, digest: str) -> bool:
+        """Whether a file has the bytes of a digest, as far as this examination wants to know.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        state = path.stat()
+        if self.quick and is_sealed(state, digest):
+            self.count(0)
+            return True
+        self.count(state.st_size)
+        return verified(path, digest) if self.repair else file_digest(path) == digest
+
+    def count(self, size: int) -> None:
+        """Note that a file has been looked at, and how much of it was read."""
+        self.files += 1
+        self.total += size
+        self.tell(self.files, self.total)
+
+
+def digest_of(folder: str, name: str, suffix: str) -> str | None:
+    """Digest that a file in a fanned-out folder is named after; None when it is a stranger there."""
+    digits = folder + name.removesuffix(suffix)
+    return f"b3:{digits}" if name.endswith(suffix) and re.fullmatch(r"[0-9a-f]{64}", digits) else None
+
+
+def strange(scope: Scope, path: Path) -> Iterator[Finding]:
+    """What a file is that has no name of ours: a draft at work, one that was left, or a stranger."""
+    found = DRAFT.match(path.name)
+    if found is None:
+        yield scope.finding(Kind.STRANGER, path, "rlhfc gives no file such a name")
+        return
+    age = time.time() - _last_change(path)
+    if age > OLD_SECONDS or (age > DRAFT_SECONDS and not Path(f"/proc/{found['pid']}").exists()):
+        yield scope.finding(Kind.LEFTOVER, path, "a draft that nobody works on")
+
+
+def _last_change(path: Path) -> float:
+    """When something below a path was last changed, in seconds since the epoch."""
+    newest = path.lstat().st_ctime
+    if path.is_dir() and not path.is_symlink():
+        for child in path.rglob("*"):
+            with suppress(FileNotFoundError):
+                newest = max(newest, child.lstat().st_ctime)
+    return newest
