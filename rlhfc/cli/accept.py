@@ -14,7 +14,7 @@ from rlhfc.plan.accept import Candidate, candidate
 from rlhfc.plan.planner import make_plan
 from rlhfc.plan.quantities import value
 from rlhfc.plan.words import sentences
-from rlhfc.run.locks import free_lock
+from rlhfc.store.holder import Holder
 from rlhfc.store.ledger import utc_now
 from rlhfc.store.records import Acceptance
 from rlhfc.store.store import Store
@@ -47,8 +47,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _write(store: Store, found: Candidate, grounds: Acceptance, stage: tuple[str, str]) -> None:
     key = found.known.key
-    with free_lock(store.layout.lock(key)) as held:
-        if not held:
+    with store.locks.free_key(key, Holder.me()) as held:
+        if held is None:
             message = f"{stage[1]}: a run is making the result under `{key}` now"
             raise UserError(Diagnostic(message, hint="stop it, or let it end"))
         if store.lookup(key) is not None:

@@ -19,6 +19,7 @@ from rlhfc.store.checkpoints import newest_checkpoint, read_metrics
 from rlhfc.store.digest import TreeEntry
 from rlhfc.store.layout import Layout, check_version, create_store, hex_of
 from rlhfc.store.ledger import Entry, Ledger
+from rlhfc.store.locks import Locks
 from rlhfc.store.publish import Product, Publisher
 from rlhfc.store.records import (
     Acceptance,
@@ -48,6 +49,7 @@ class Store:
         self._done: tuple[list[Entry], dict[tuple[str, str], list[str]]] | None = None
         self._warn_to = warn
         self.ledger = Ledger(self.layout.ledger, self._warn)
+        self.locks = Locks(self.layout, self._warn)
 
     @classmethod
     def open(cls, root: Path, warn: Warn = warn_on_stderr) -> Store:
@@ -79,7 +81,8 @@ class Store:
         except FileNotFoundError:
             return None  # no record: nothing was published
         except DamagedRecordError as damage:
-            self._warn(f"the result in `{path}` does not count: {damage}")
+            if path.exists():  # else it was collected just now, record first
+                self._warn(f"the result in `{path}` does not count: {damage}")
             return None
         return result
 
@@ -164,6 +167,10 @@ class Store:
         Raises:
             DamagedRecordError: the tree or a blob is gone; ``lookup`` would have missed.
         """
+        with self.locks.sharing():
+            return self._view(digest)
+
+    def _view(self, digest: str) -> Path:
         entries = self._read_tree(digest)
         self._check_blobs(entries)
         folder = self.layout.view(digest)
@@ -186,7 +193,8 @@ class Store:
         Raises:
             OSError: the disk is full or failing; then no record has been made.
         """
-        result = Publisher(self.layout, self.lookup).publish(product)
+        with self.locks.sharing() as hold:
+            result = Publisher(self.layout, self.lookup, hold.check).publish(product)
         self.ledger.append(
             "published",
             run=product.run,
@@ -213,17 +221,23 @@ class Store:
             document: key document of ``key``.
             grounds: kept beside it.
             stage: names of the pipeline and the stage.
+
+        Raises:
+            DamagedRecordError: the result was removed meanwhile.
         """
         kept = {**document, "accepted": asdict(grounds)}
-        adopted = Publisher(self.layout, self.lookup).adopt(replace(result, key=key), kept)
+        with self.locks.sharing() as hold:
+            if self.lookup(result.key) is None:
+                raise DamagedRecordError(f"the result under `{result.key}` is gone")
+            adopted = Publisher(self.layout, self.lookup, hold.check).adopt(replace(result, key=key), kept)
         facts = {"from": grounds.before, "who": grounds.who, "why": grounds.why}
         self.ledger.append("accepted", pipeline=stage[0], stage=stage[1], key=key, **facts)
         return adopted
 
-    def forget(self, key: str) -> None:
-        """Take back a result, so that the action is made again; its blobs stay."""
+    def forget(self, key: str, result: ActionResult | None) -> None:
+        """Take back a result, but no other under its key, so that it is made again; its blobs stay."""
         path = self.layout.action(key)
-        if path.exists():
+        if path.exists() and self.record(key) == result:
             path.unlink(missing_ok=True)
             files.sync_folder(path.parent)
             self.ledger.append("forgotten", key=key)
