@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
     plan = make_plan(prepared.pipeline, reader, prepared.world.libraries)
     planned = plan.stages[stage]
     found = candidate(prepared.pipeline.actions[stage], planned, reader)
-    who = arguments.who or _user(prepared.pipeline.spec.parent)
+    who = arguments.who or user_name(prepared.pipeline.spec.parent)
     grounds = Acceptance(found.result.key, who, why, utc_now())
     _write(Store.create(prepared.store), found, grounds, (plan.pipeline.name, stage))
     although = f", although {', '.join(sentences(found.changes))}" if found.changes else ""
@@ -56,7 +56,7 @@ def _write(store: Store, found: Candidate, grounds: Acceptance, stage: tuple[str
         store.accept(found.result, key, found.stored, grounds, stage)
 
 
-def _user(folder: Path) -> str:
+def user_name(folder: Path) -> str:
     """Who works here, as git knows it, else the login.
 
     Raises:

@@ -75,7 +75,7 @@ class Store:
         """Return the result of an action, when its record, its trees and all their blobs are there."""
         path = self.layout.action(key)
         try:
-            result = decode_result(path.read_bytes(), key)
+            result = decode_result(files.patiently(Path.read_bytes, path), key)
             for tree in result.outputs.values():
                 self._check_blobs(self._read_tree(tree))
         except FileNotFoundError:
@@ -101,7 +101,7 @@ class Store:
         """Pre-image of a key that was launched or published here."""
         path = self.layout.document(key)
         try:
-            return decode_document(path.read_bytes())
+            return decode_document(files.patiently(Path.read_bytes, path))
         except FileNotFoundError:
             return None
         except DamagedRecordError as damage:
@@ -265,7 +265,7 @@ class Store:
     def _read_tree(self, digest: str) -> list[TreeEntry]:
         path = self.layout.tree(digest)
         try:
-            return decode_tree(path.read_bytes(), digest)
+            return decode_tree(files.patiently(Path.read_bytes, path), digest)
         except FileNotFoundError:
             raise DamagedRecordError(f"the tree `{path}` is gone") from None
 
@@ -274,7 +274,7 @@ class Store:
             path = self.blob(entry.digest)
             sys.audit(LOOKED, path)
             try:
-                size = path.stat().st_size
+                size = files.patiently(Path.stat, path).st_size
             except FileNotFoundError:
                 raise DamagedRecordError(f"`{entry.path}` is gone: `{path}`") from None
             if size != entry.size:
