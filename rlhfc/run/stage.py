@@ -165,9 +165,10 @@ class StageRun:
             shop.control.unwatch(session)
         status = replace(status, ended=utc_now(), returncode=exit.returncode)
         try:
+            self.hold.check()
             manifest = judge(exit, self.attempt, paths, self.key, ending=shop.control.ending())
             self._check_inputs(inputs)
-            self.hold.check()  # not before: outputs are its own, but it may replace a result
+            self.hold.check()
             result = self._publish(manifest, inputs, paths, status)
         except StageFailedError as failed:
             self.attempt.write_status(replace(status, state=failed.state, reason=failed.failure.message))

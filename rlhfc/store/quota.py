@@ -11,8 +11,8 @@ from rlhfc.store.files import sync_folder, write_atomic
 from rlhfc.store.inventory import disk_usage
 from rlhfc.store.layout import Layout
 
-UNITS = {"": 1, **{unit: 1000**n for n, unit in enumerate(("k", "m", "g", "t"), start=1)}}
-BINARY = {f"{unit}i": 1024**n for n, unit in enumerate(("k", "m", "g", "t"), start=1)}
+UNITS: dict[str, int] = {"": 1, **{unit: 1000**n for n, unit in enumerate(("k", "m", "g", "t"), start=1)}}
+BINARY: dict[str, int] = {f"{unit}i": 1024**n for n, unit in enumerate(("k", "m", "g", "t"), start=1)}
 SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]i?)?b?", re.IGNORECASE)
 
 
