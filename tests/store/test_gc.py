@@ -365,7 +365,7 @@ RESULTS = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     RESULTS,
     st.integers(0, 2),
