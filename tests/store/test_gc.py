@@ -17,6 +17,7 @@ from test_store import product
 from rlhfc.errors import UserError
 from rlhfc.store.holder import Holder
 from rlhfc.store.inventory import disk_usage, take_inventory
+from rlhfc.store.leases import Hold, LostLockError
 from rlhfc.store.marks import Policy, Roots, choose
 from rlhfc.store.pins import Pins, read_pins
 from rlhfc.store.quota import bytes_of, check_quota, write_quota
@@ -310,8 +311,6 @@ def test_crash_at_every_step_leaves_a_whole_store(tmp_path, monkeypatch):
 
 def test_removal_that_lost_the_lock_stops(store, tmp_path, monkeypatch):
     """A removal that was frozen until another took over removes nothing more."""
-    from rlhfc.store.leases import Hold, LostLockError
-
     keys = fill(store, tmp_path, {}, {})
 
     def lost(hold: Hold) -> None:
@@ -436,3 +435,25 @@ def test_quota(store, tmp_path):
         check_quota(store.layout, 0)
     write_quota(store.layout, None)
     assert check_quota(store.layout, 10**12) is None
+
+
+def test_publication_that_lost_the_lock_records_nothing(store, tmp_path, monkeypatch):
+    """Who froze while it published, and was passed by a removal, may miss files: it makes no record."""
+
+    def lost(hold: Hold) -> None:
+        raise LostLockError("lost")
+
+    monkeypatch.setattr(Hold, "check", lost)
+    with pytest.raises(LostLockError):
+        fill(store, tmp_path, {})
+    assert store.lookup(key_of(0)) is None
+
+
+def test_only_the_result_that_was_seen_is_taken_back(store, tmp_path):
+    """A forced run replaces what it found when it began, and nothing that another has made since."""
+    keys = fill(store, tmp_path, {}, {})
+    first, second = (store.lookup(key) for key in keys)
+    store.forget(keys[0], second)
+    assert first == store.lookup(keys[0])
+    store.forget(keys[0], first)
+    assert store.lookup(keys[0]) is None
