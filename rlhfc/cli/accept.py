@@ -14,7 +14,7 @@ from rlhfc.plan.accept import Candidate, candidate
 from rlhfc.plan.planner import make_plan
 from rlhfc.plan.quantities import value
 from rlhfc.plan.words import sentences
-from rlhfc.run.locks import free_lock
+from rlhfc.store.holder import Holder
 from rlhfc.store.ledger import utc_now
 from rlhfc.store.records import Acceptance
 from rlhfc.store.store import Store
@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
     plan = make_plan(prepared.pipeline, reader, prepared.world.libraries)
     planned = plan.stages[stage]
     found = candidate(prepared.pipeline.actions[stage], planned, reader)
-    who = arguments.who or _user(prepared.pipeline.spec.parent)
+    who = arguments.who or user_name(prepared.pipeline.spec.parent)
     grounds = Acceptance(found.result.key, who, why, utc_now())
     _write(Store.create(prepared.store, rehash=arguments.rehash), found, grounds, (plan.pipeline.name, stage))
     although = f", although {', '.join(sentences(found.changes))}" if found.changes else ""
@@ -47,8 +47,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _write(store: Store, found: Candidate, grounds: Acceptance, stage: tuple[str, str]) -> None:
     key = found.known.key
-    with free_lock(store.layout.lock(key)) as held:
-        if not held:
+    with store.locks.free_key(key, Holder.me()) as held:
+        if held is None:
             message = f"{stage[1]}: a run is making the result under `{key}` now"
             raise UserError(Diagnostic(message, hint="stop it, or let it end"))
         if store.lookup(key) is not None:
@@ -56,7 +56,7 @@ def _write(store: Store, found: Candidate, grounds: Acceptance, stage: tuple[str
         store.accept(found.result, key, found.stored, grounds, stage)
 
 
-def _user(folder: Path) -> str:
+def user_name(folder: Path) -> str:
     """Who works here, as git knows it, else the login.
 
     Raises:

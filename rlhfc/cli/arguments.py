@@ -7,9 +7,11 @@ the standard library alone. A command's own module is imported when its argument
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 from rlhfc.cli.options import (
+    add_mirror_option,
     add_pipeline_options,
     add_selection_options,
     add_spec_options,
@@ -133,6 +135,75 @@ def status(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``rlhfc status``."""
     add_pipeline_options(parser)
     parser.add_argument("--json", action="store_true", help="print the same as JSON")
+
+
+def tag(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``rlhfc tag``."""
+    parser.add_argument("name", metavar="NAME", nargs="?", help="the tag; without it all are listed")
+    add_pipeline_options(parser, optional=True)
+    parser.add_argument("stage", metavar="STAGE", nargs="?", help="the stage whose result is named")
+    parser.add_argument("--key", metavar="KEY", help="name the result whose key begins so")
+    change = parser.add_mutually_exclusive_group()
+    change.add_argument("--move", action="store_true", help="let a tag that is taken name this result")
+    change.add_argument("--remove", action="store_true", help="take the tag away")
+    parser.add_argument("--json", action="store_true", help="list the tags as JSON")
+
+
+def gc(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``rlhfc gc``."""
+    add_store_option(parser)
+    parser.add_argument("--plan", action="store_true", help="remove nothing; show what would go")
+    parser.add_argument(
+        "--keep",
+        metavar="SPEC",
+        type=Path,
+        action="append",
+        default=[],
+        help="keep what this spec's stages have, or would make, now; may be repeated",
+    )
+    parser.add_argument(
+        "--keep-runs",
+        metavar="COUNT",
+        type=partial(_whole, "--keep-runs"),
+        default=3,
+        help="newest results to keep of each stage of each pipeline (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--grace",
+        metavar="HOURS",
+        type=partial(_amount, "--grace"),
+        default=24.0,
+        help="keep all that is younger (default: %(default)g)",
+    )
+    parser.add_argument(
+        "--old",
+        metavar="DAYS",
+        type=partial(_amount, "--old"),
+        default=30.0,
+        help="remove logs of earlier attempts, and quarantined files, that are older (default: %(default)g)",
+    )
+    parser.add_argument(
+        "--free", metavar="SIZE", help="remove no more than frees so much, the cheapest to make again first"
+    )
+    parser.add_argument("--quota", metavar="SIZE", help="set how much the store may hold, or `none`; no more")
+    add_mirror_option(parser)
+    parser.add_argument("--json", action="store_true", help="print the same as JSON")
+
+
+def _whole(option: str, text: str) -> int:
+    if not text.isdecimal():
+        raise UserError(Diagnostic(f"`{option} {text}` is no number", hint="give 0 or more"))
+    return int(text)
+
+
+def _amount(option: str, text: str) -> float:
+    try:
+        amount = float(text)
+    except ValueError:
+        amount = -1.0
+    if not 0 <= amount < float("inf"):
+        raise UserError(Diagnostic(f"`{option} {text}` is no amount", hint="give 0 or more"))
+    return amount
 
 
 def history(parser: argparse.ArgumentParser) -> None:

@@ -30,6 +30,8 @@ COMMANDS = {
     "status": _command("status", "show where every stage stands, also while it runs"),
     "show": _command("show", "show a stage: result, artefacts, attempts, log, metrics"),
     "accept": _command("accept", "let a stage's last result stand for what the spec says now"),
+    "tag": _command("tag", "name a result, which is then kept; list the names"),
+    "gc": _command("gc", "remove what nobody needs from the store"),
     "history": _command("history", "list runs and acceptances, the newest first"),
     "diff": _command("diff", "tell what differs between two runs or two specs"),
     "config": _command("config", "print the spec with all defaults, and where each value is from"),

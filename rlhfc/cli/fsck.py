@@ -6,10 +6,14 @@ import argparse
 import json
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 from rlhfc.errors import Diagnostic, UserError
+from rlhfc.store.holder import Holder
 from rlhfc.store.layout import Layout, check_version
+from rlhfc.store.locks import Locks
+from rlhfc.store.store import warn_on_stderr
 from rlhfc.upkeep.fsck import Report, fsck, looks_like_store
 from rlhfc.upkeep.text import report_document, report_lines
 
@@ -34,8 +38,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _examine(root: Path, arguments: argparse.Namespace) -> Report:
-    """The one place where a store is repaired: what must be held alone while it is goes round this call."""
-    return fsck(root, quick=arguments.quick, repair=arguments.repair, tell=_Progress())
+    """Look, or repair: with nobody else in the store who may come to refer to what is put aside."""
+    locks = Locks(Layout(root), warn_on_stderr)
+    with locks.alone(Holder.me()) if arguments.repair else nullcontext():
+        return fsck(root, quick=arguments.quick, repair=arguments.repair, tell=_Progress())
 
 
 def _refuse_others(root: Path) -> None:

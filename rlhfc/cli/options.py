@@ -14,17 +14,13 @@ def add_spec_options(parser: argparse.ArgumentParser) -> None:
     _add_set(parser)
 
 
-def add_pipeline_options(parser: argparse.ArgumentParser, spec: str = "the pipeline's YAML file") -> None:
+def add_pipeline_options(
+    parser: argparse.ArgumentParser, spec: str = "the pipeline's YAML file", *, optional: bool = False
+) -> None:
     """Add the spec (told as ``spec``), where its results and inputs are, and what is laid over it."""
-    _add_spec(parser, spec)
+    _add_spec(parser, spec, optional=optional)
     add_store_option(parser)
-    parser.add_argument(
-        "--mirror",
-        metavar="ID=TARGET",
-        action="append",
-        default=[],
-        help="use a local folder, file or `package:NAME/FILE` for a hub id; may be repeated",
-    )
+    add_mirror_option(parser)
     parser.add_argument(
         "--rehash",
         action="store_true",
@@ -44,8 +40,21 @@ def add_store_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_spec(parser: argparse.ArgumentParser, told: str = "the pipeline's YAML file") -> None:
-    parser.add_argument("spec", metavar="SPEC", type=Path, help=told)
+def add_mirror_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--mirror``."""
+    parser.add_argument(
+        "--mirror",
+        metavar="ID=TARGET",
+        action="append",
+        default=[],
+        help="use a local folder, file or `package:NAME/FILE` for a hub id; may be repeated",
+    )
+
+
+def _add_spec(
+    parser: argparse.ArgumentParser, told: str = "the pipeline's YAML file", *, optional: bool = False
+) -> None:
+    parser.add_argument("spec", metavar="SPEC", type=Path, nargs="?" if optional else None, help=told)
     parser.add_argument(
         "--overlay",
         metavar="FILE",

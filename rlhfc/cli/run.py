@@ -15,6 +15,8 @@ from rlhfc.cli.terminal import colourful
 from rlhfc.compile.action import Pipeline
 from rlhfc.compile.world import World
 from rlhfc.environment import read_environment
+from rlhfc.plan.estimate import estimates
+from rlhfc.plan.planner import Plan
 from rlhfc.plan.saved import check_fresh
 from rlhfc.plan.select import plan_selected
 from rlhfc.run.board import Board
@@ -24,6 +26,7 @@ from rlhfc.run.pin import pin_sources
 from rlhfc.run.run import check, run_pipeline, this_machine_slots
 from rlhfc.run.summary import closing_lines, run_document, table_lines, there_words
 from rlhfc.run.sweep import Sweep, sweep_documents, sweep_lines, sweeps
+from rlhfc.store.quota import check_quota
 from rlhfc.store.store import Store
 
 
@@ -47,11 +50,23 @@ def run(arguments: argparse.Namespace) -> int:
     for warning in prepared.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     plan = check(pipeline, selected, there, world, machine)
+    if not plan.nothing_to_do and (tight := _quota(plan, there)) is not None:
+        print(f"warning: {tight}", file=sys.stderr)
     store = Store.create(prepared.store, rehash=arguments.rehash)  # nothing has been written before
     outcome = run_pipeline(plan, store, world, machine, _display(arguments), selected.asked.forced)
     report = _report(pipeline, store, world)
     _tell(arguments, outcome, sweeps(pipeline), report)
     return outcome.exit_status
+
+
+def _quota(plan: Plan, store: Store) -> str | None:
+    """Warning where the outputs may exceed what the store may hold.
+
+    Raises:
+        UserError: it holds that much already.
+    """
+    known = estimates(plan, store, lambda stage, key: 0.0)
+    return check_quota(store.layout, sum(estimate.size or 0 for estimate in known.values()))
 
 
 def _report(pipeline: Pipeline, store: Store, world: World) -> Path:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 
 from rlhfc.cli.prepare import prepare
 from rlhfc.cli.stages import one_stage
@@ -15,6 +14,7 @@ from rlhfc.plan.quantities import duration, size, value
 from rlhfc.plan.words import sentences
 from rlhfc.run.attempt import attempts
 from rlhfc.run.logs import clean
+from rlhfc.store.checkpoints import newest_with
 from rlhfc.store.store import Store
 
 PARTS = ("log", "metrics", "key")
@@ -90,8 +90,8 @@ def _log(planned: StagePlan, key: str, store: Store) -> str | None:
 def _metrics(planned: StagePlan, key: str, store: Store) -> str | None:
     if planned.result is not None:
         return "\n".join(json.dumps(line) for line in store.metrics(planned.result)) or None
-    running: Path = store.work(planned.stage, key) / "metrics.jsonl"
-    return running.read_text(encoding="utf-8", errors="replace") if running.exists() else None
+    running = newest_with(store.work(planned.stage, key), "metrics.jsonl")
+    return running.read_text(encoding="utf-8", errors="replace") if running is not None else None
 
 
 def _key(planned: StagePlan, key: str, store: Store) -> str | None:

@@ -179,13 +179,13 @@ class WorkPaths:
 
     @property
     def checkpoints(self) -> Path:
-        """Training state of the running action; survives attempts."""
-        return self.work / "checkpoints"
+        """Training state of the running action; each attempt takes over that of the one before."""
+        return self.attempt / "checkpoints"
 
     @property
     def metrics(self) -> Path:
-        """JSON lines that rank 0 appends; survives attempts."""
-        return self.work / "metrics.jsonl"
+        """JSON lines that rank 0 appends; each attempt goes on from a copy."""
+        return self.attempt / "metrics.jsonl"
 
     @property
     def config(self) -> Path:

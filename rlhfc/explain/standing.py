@@ -12,6 +12,7 @@ from rlhfc.plan.quantities import duration
 from rlhfc.run.attempt import Attempt, attempts
 from rlhfc.run.meter import recent
 from rlhfc.run.summary import figures
+from rlhfc.store.checkpoints import newest_with
 from rlhfc.store.store import Store
 
 FIGURES = 2
@@ -103,7 +104,8 @@ def _standing(plan: Plan, planned: StagePlan, store: Store) -> Standing:
 
 
 def _progress(store: Store, stage: str, key: str) -> tuple[int, int] | None:
-    values = recent(store.work(stage, key) / "metrics.jsonl")
+    path = newest_with(store.work(stage, key), "metrics.jsonl")
+    values = recent(path) if path is not None else {}
     step, total = values.get("step"), values.get("total")
     return (step, total) if isinstance(step, int) and isinstance(total, int) else None
 

@@ -194,6 +194,22 @@ class _Past:
         return _Run(made, kept["document"]["kind"], device, ranks, seconds, size)
 
 
+def taken(kept: Mapping[str, Any] | None, seconds: float) -> tuple[float, float]:
+    """GPU-seconds, and wall seconds on the CPU, of a result that took ``seconds`` of wall time.
+
+    Args:
+        kept: what is kept beside its key; where nothing is, it counts as made on the CPU.
+        seconds: of all its attempts.
+    """
+    try:
+        device, ranks = (_of(kept, "device"), _of(kept, "ranks")) if kept else (None, None)
+    except KeyError:
+        device = ranks = None
+    if device == "gpu" and isinstance(ranks, int):
+        return seconds * ranks, 0.0
+    return 0.0, seconds
+
+
 def _of(kept: Mapping[str, Any], leaf: str) -> Any:
     """A leaf that is recorded beside the key, or is part of it."""
     recorded = kept.get("recorded", {}).get(f"params.{leaf}")

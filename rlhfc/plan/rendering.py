@@ -56,8 +56,8 @@ def _launch(action: Action) -> Launch:
 
 def _paths(action: Action) -> WorkPaths:
     work = Path("<work>")
-    outputs = {port: work / "out" / port for port in action.kind.outputs}
-    return WorkPaths(work, work / "attempts" / "001", outputs)
+    attempt = work / "attempts" / "001"
+    return WorkPaths(work, attempt, {port: attempt / "out" / port for port in action.kind.outputs})
 
 
 def _place(binding: UpstreamOutput | ResolvedSource) -> tuple[Path, str | None]:

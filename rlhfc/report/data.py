@@ -14,7 +14,7 @@ from rlhfc.report.charts import Panel, panels_of, series_of
 from rlhfc.report.graph import Graph, draw
 from rlhfc.run.summary import telling_first
 from rlhfc.run.sweep import sweeps, table
-from rlhfc.store.checkpoints import read_metrics
+from rlhfc.store.checkpoints import newest_with, read_metrics
 from rlhfc.store.store import Store
 
 EVALUATION_KIND = "evaluate"
@@ -193,8 +193,8 @@ def _metrics(planned: StagePlan, store: Store) -> list[dict[str, Any]]:
         return store.metrics(planned.result)
     if planned.key is None:
         return []
-    path = store.work(planned.stage, planned.key) / "metrics.jsonl"
-    return read_metrics(path) if path.exists() else []
+    path = newest_with(store.work(planned.stage, planned.key), "metrics.jsonl")
+    return read_metrics(path) if path is not None else []
 
 
 def _evaluation(planned: StagePlan, store: Store) -> Evaluation | None:

@@ -7,6 +7,7 @@ watched it died.
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -16,7 +17,8 @@ from typing import Any, Literal
 
 from rlhfc.observe import LOOKED
 from rlhfc.run.process import Identity, end_processes, leftovers
-from rlhfc.store.files import write_atomic
+from rlhfc.store.checkpoints import COMPLETE, newest_checkpoint, places
+from rlhfc.store.files import remove_tree, write_atomic
 from rlhfc.store.ledger import utc_now
 
 State = Literal["running", "done", "failed", "interrupted", "lost"]
@@ -109,11 +111,7 @@ class Attempt:
 
 def attempts(work: Path) -> list[Attempt]:
     """List the attempts of an action, oldest first."""
-    folder = work / "attempts"
-    sys.audit(LOOKED, folder)
-    if not folder.is_dir():
-        return []
-    return [Attempt(path) for path in sorted(folder.iterdir()) if path.name.isdecimal()]
+    return [Attempt(path) for path in places(work) if path != work][::-1]
 
 
 def attempts_since_done(work: Path) -> list[Status]:
@@ -149,10 +147,49 @@ def new_attempt(work: Path) -> Attempt:
     return Attempt(folder)
 
 
+def take_over(work: Path, attempt: Attempt, scratch: Path) -> None:
+    """Move the checkpoints of the attempt before to this one, with a copy of its metrics; drop its outputs.
+
+    No two attempts write to one place: what a run that was taken for dead still writes, it writes where
+    nobody looks any more. So a checkpoint that is not complete goes, as someone may have it open.
+    """
+    mine = attempt.folder / "checkpoints"
+    earlier = [place for place in places(work) if place != attempt.folder]
+    for place in earlier:
+        if not mine.exists() and (place / "checkpoints").is_dir():
+            (place / "checkpoints").rename(mine)
+            if (place / "metrics.jsonl").exists():
+                shutil.copyfile(place / "metrics.jsonl", attempt.folder / "metrics.jsonl")
+        if (place / "out").exists():
+            remove_tree(place / "out", scratch)
+    mine.mkdir(exist_ok=True)
+    for step in mine.glob("step-*"):
+        if not (step / COMPLETE).exists():
+            remove_tree(step, scratch)
+    if newest_checkpoint(work) is None:  # nothing to go on from: its lines are no one's
+        (attempt.folder / "metrics.jsonl").unlink(missing_ok=True)
+
+
+def remove_outputs(work: Path, scratch: Path, last: int | None = None) -> None:
+    """Drop what a published action no longer needs: its outputs and checkpoints.
+
+    Args:
+        work: folder of the action.
+        scratch: on the same file system.
+        last: number of the attempt that has published; later ones are another run's.
+    """
+    for place in places(work):
+        if place == work or last is None or int(place.name) <= last:
+            for name in ("out", "checkpoints"):
+                if (place / name).is_dir():
+                    remove_tree(place / name, scratch)
+
+
 def settle_leftovers(work: Path) -> Iterator[str]:
     """Mark attempts whose run died as lost, and end what still lives of them; yield what was done.
 
-    The caller holds the lock of the action's key, so no run watches them any more.
+    The caller holds the lock of the action's key, so no run watches them any more. What cannot be ended
+    from here, on another machine, is asked to stop: its run may be frozen, and its command at work.
     """
     for attempt in attempts(work):
         status = attempt.status()
@@ -163,6 +200,7 @@ def settle_leftovers(work: Path) -> Iterator[str]:
             count = f"{len(pids)} processes" if len(pids) > 1 else "1 process"
             yield f"{status.stage}: ended {count} that a dead run had left behind"
             end_processes(pids)
+        (attempt.folder / "stop").touch()
         attempt.write_status(
             replace(status, state="lost", ended=_last_sign(attempt), reason="the run that watched it died")
         )

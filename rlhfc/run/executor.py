@@ -13,13 +13,13 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from rlhfc.compile.action import Pipeline
+from rlhfc.compile.action import Action, Pipeline
 from rlhfc.compile.digests import Digester
 from rlhfc.compile.keys import KeyDocument
 from rlhfc.compile.world import Libraries
 from rlhfc.errors import UserError
 from rlhfc.plan.decide import decide
-from rlhfc.plan.verdict import Verdict
+from rlhfc.plan.verdict import StagePlan, Verdict
 from rlhfc.plan.words import sentence
 from rlhfc.run.board import Board
 from rlhfc.run.outcome import GOOD, Failure, StageOutcome, State
@@ -27,6 +27,8 @@ from rlhfc.run.process import Launcher, Session
 from rlhfc.run.slots import Slots
 from rlhfc.run.stage import StageRun, Workshop
 from rlhfc.run.summary import FIGURES, figures
+from rlhfc.store.holder import Holder
+from rlhfc.store.pins import Pins
 from rlhfc.store.store import Store
 
 TICK_SECONDS = 0.1
@@ -110,6 +112,7 @@ class Executor:
         self.pipeline, self.means, self.forced = pipeline, means, forced
         self.board = Board(pipeline.actions.values())
         self.care = Care()
+        self.pins = Pins(means.store.layout, means.store.locks, Holder.me())
         self.outcomes: dict[str, StageOutcome] = {}
         self._outputs: dict[tuple[str, str], str] = {}
         self._pending = list(pipeline.actions)
@@ -141,11 +144,13 @@ class Executor:
             self._advance(shop)
             while self._threads:
                 refresh()
+                self.pins.beat()
                 self._obey(interrupts)
                 if self._collect():
                     self._advance(shop)
         finally:
             self.care.escalate(3)  # nothing runs on after us, whatever went wrong here
+            self.pins.drop()
         for stage in self._pending:
             self._settle(self._unstarted(stage, State.WAITING))
         refresh()
@@ -177,9 +182,8 @@ class Executor:
         if blocked_by:
             self._settle(self._unstarted(stage, State.BLOCKED, blocked_by=blocked_by))
             return
-        means = self.means
         try:
-            planned = decide(action, self._outputs, means.store, means.libraries, forced=force)
+            planned = self._decide(action, force=force)
         except UserError as error:  # the plan let it pass: what a stage holds has gone meanwhile
             self._settle(self._unstarted(stage, State.FAILED, failure=_failure(error)))
             return
@@ -193,11 +197,23 @@ class Executor:
             failure = Failure("; ".join(sentence(reason) for reason in missing))
             self._settle(self._unstarted(stage, State.FAILED, failure=failure))
             return
+        self.pins.keep(found.key)  # before it is looked for again
         work = StageRun(shop, action, found.key, found.stored, dict(self._outputs), force=force)
         thread = threading.Thread(target=self._perform, args=(work,), name=stage, daemon=True)
         self._threads[stage] = thread
         self.board.change(stage, state=State.QUEUED)
         thread.start()
+
+    def _decide(self, action: Action, *, force: bool) -> StagePlan:
+        """Decide a stage; a result that is found is pinned, and then looked for again."""
+        store, libraries = self.means.store, self.means.libraries
+        while True:
+            planned = decide(action, self._outputs, store, libraries, forced=force)
+            if planned.result is None:
+                return planned
+            self.pins.keep(planned.result.key, planned.result.outputs.values())
+            if store.lookup(planned.result.key) == planned.result:
+                return planned
 
     def _perform(self, work: StageRun) -> None:
         try:
@@ -221,6 +237,7 @@ class Executor:
         stage = outcome.stage
         self.outcomes[stage] = outcome
         if outcome.result is not None:
+            self.pins.keep(outcome.result.key, outcome.result.outputs.values())
             for port, tree in outcome.result.outputs.items():
                 self._outputs[(stage, port)] = tree
         detail = ", ".join(outcome.blocked_by)

@@ -6,9 +6,8 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from rlhfc.run.attempt import attempts, settle_leftovers
-from rlhfc.run.locks import free_lock
-from rlhfc.store.publish import remove_outputs
+from rlhfc.run.attempt import attempts, remove_outputs, settle_leftovers
+from rlhfc.store.holder import Holder
 from rlhfc.store.store import Store
 
 
@@ -23,8 +22,8 @@ def settle_store(store: Store, say: Callable[[str], None]) -> None:
         key = _key_of(work)
         if key is None or not _unsettled(work):
             continue
-        with free_lock(store.layout.lock(key)) as held:
-            if not held:
+        with store.locks.free_key(key, Holder.me()) as held:
+            if held is None:
                 continue
             for line in settle_leftovers(work):
                 say(line)

@@ -15,20 +15,30 @@ from rlhfc.compile.action import Action, Launch, WorkPaths
 from rlhfc.compile.digests import Digester
 from rlhfc.compile.render import launch_argv, launch_environment, resolved_config
 from rlhfc.compile.secrets import revealed
-from rlhfc.run.attempt import Attempt, Status, attempts_since_done, new_attempt, settle_leftovers
+from rlhfc.run.attempt import (
+    Attempt,
+    Status,
+    attempts_since_done,
+    new_attempt,
+    remove_outputs,
+    settle_leftovers,
+    take_over,
+)
 from rlhfc.run.board import Board
 from rlhfc.run.inputs import DownloadError, Inputs, Outputs, changed_code, changed_input, materialise
 from rlhfc.run.judge import StageFailedError, judge
-from rlhfc.run.locks import StoppedError, key_lock
 from rlhfc.run.outcome import Failure, StageOutcome
 from rlhfc.run.outcome import State as StageState
 from rlhfc.run.process import Launcher, Session, free_port
 from rlhfc.run.slots import Grant, Slots, need_of
 from rlhfc.run.verify import Manifest
 from rlhfc.store.digest import canonical_json
-from rlhfc.store.files import make_folder, remove_tree, write_atomic
+from rlhfc.store.files import make_folder, write_atomic
+from rlhfc.store.holder import Holder
+from rlhfc.store.leases import Hold, LostLockError
 from rlhfc.store.ledger import utc_now
-from rlhfc.store.publish import Product, remove_outputs
+from rlhfc.store.locks import StoppedError
+from rlhfc.store.publish import Product
 from rlhfc.store.records import ActionResult, DamagedRecordError
 from rlhfc.store.store import Store
 
@@ -86,6 +96,8 @@ class StageRun:
         self.shop, self.action, self.key = shop, action, key
         self.document, self.outputs, self.force = document, outputs, force
         self.work = shop.store.work(action.stage, key)
+        self.before: ActionResult | None = None
+        self.hold = Hold()
         self.launched: float | None = None
         self.attempt: Attempt | None = None
 
@@ -97,8 +109,9 @@ class StageRun:
         """
         shop, stage = self.shop, self.action.stage
         try:
-            lock = shop.store.layout.lock(self.key)
-            with key_lock(lock, shop.control.stopping, self._announce_wait):
+            holder, stopping = Holder.me(shop.run), shop.control.stopping
+            with shop.store.locks.key(self.key, holder, stopping, self._announce_wait) as self.hold:
+                self.before = shop.store.record(self.key)
                 result = None if self._replaces else shop.store.lookup(self.key)
                 if result is not None:  # another run has made it meanwhile
                     return self._outcome(StageState.CACHED, result=result)
@@ -119,6 +132,9 @@ class StageRun:
             return self._outcome(state, failure=failed.failure)
         except DownloadError as error:
             return self._outcome(StageState.FAILED, failure=Failure(str(error), error.hint))
+        except LostLockError as lost:
+            hint = "run the same command again: it takes the result of the other, or goes on"
+            return self._outcome(StageState.FAILED, failure=Failure(str(lost), hint))
         except DamagedRecordError as damage:
             hint = "run the same command again: what is damaged is made anew"
             return self._outcome(StageState.FAILED, failure=Failure(f"an input is damaged: {damage}", hint))
@@ -145,45 +161,43 @@ class StageRun:
         paths = self._prepare()
         session, status = self._launch(grant, inputs, paths)
         assert self.attempt is not None
+        self.hold.when_lost(session.kill)
         try:
             exit = session.wait()
         finally:
             shop.control.unwatch(session)
         status = replace(status, ended=utc_now(), returncode=exit.returncode)
         try:
+            self.hold.check()
             manifest = judge(exit, self.attempt, paths, self.key, ending=shop.control.ending())
             self._check_inputs(inputs)
+            self.hold.check()
             result = self._publish(manifest, inputs, paths, status)
         except StageFailedError as failed:
             self.attempt.write_status(replace(status, state=failed.state, reason=failed.failure.message))
             raise
-        except OSError as error:
+        except (OSError, LostLockError) as error:
             with suppress(OSError):  # the disk that is full will not take this either
                 self.attempt.write_status(replace(status, state="failed", reason=str(error)))
             raise
         # The status comes last: a crash before it has the next run tidy up.
-        remove_outputs(self.work, shop.store.layout.scratch)
+        remove_outputs(self.work, shop.store.layout.scratch, self.attempt.number)
         self.attempt.write_status(replace(status, state="done"))
         return result
 
     def _prepare(self) -> WorkPaths:
-        """Make the work folder and the next attempt's; empty the outputs of the one before."""
+        """Make the work folder and the next attempt's, which takes over from the one before."""
         store, action = self.shop.store, self.action
         make_folder(self.work)
         owner = {"key": self.key, "pipeline": action.pipeline, "stage": action.stage}
         write_atomic(self.work / "key.json", canonical_json(owner) + b"\n")
         store.write_document(self.key, self.document)
-        if (self.work / "out").exists():
-            remove_tree(self.work / "out", store.layout.scratch)
-        outputs = {port: self.work / "out" / port for port in action.kind.outputs}
+        self.attempt = new_attempt(self.work)
+        take_over(self.work, self.attempt, store.layout.scratch)
+        outputs = {port: self.attempt.folder / "out" / port for port in action.kind.outputs}
         for folder in outputs.values():
             folder.mkdir(parents=True)
-        self.attempt = new_attempt(self.work)
-        paths = WorkPaths(self.work, self.attempt.folder, outputs)
-        paths.checkpoints.mkdir(exist_ok=True)
-        if store.checkpoint(action.stage, self.key) is None:
-            paths.metrics.unlink(missing_ok=True)  # nothing to go on from: its lines are no one's
-        return paths
+        return WorkPaths(self.work, self.attempt.folder, outputs)
 
     def _launch(self, grant: Grant, inputs: Inputs, paths: WorkPaths) -> tuple[Session, Status]:
         shop, action, attempt = self.shop, self.action, self.attempt
@@ -223,7 +237,7 @@ class StageRun:
             action.stage,
             state=StageState.RUNNING,
             detail="",
-            work=self.work,
+            work=attempt.folder,
             log=attempt.log,
             started=self.launched,
             resumed_at=resumed[0] if resumed else 0,
@@ -262,7 +276,8 @@ class StageRun:
             inputs=inputs.trees,
         )
         if self._replaces:
-            self.shop.store.forget(self.key)  # not before: a stage that fails must not cost its last result
+            # Not before: a stage that fails must not cost its last result.
+            self.shop.store.forget(self.key, self.before)
         return self.shop.store.publish(product)
 
     def _outcome(
@@ -281,10 +296,10 @@ class StageRun:
             checkpoint=checkpoint,
         )
 
-    def _announce_wait(self) -> None:
+    def _announce_wait(self, owner: str) -> None:
         stage, board = self.action.stage, self.shop.board
         board.change(stage, state=StageState.QUEUED, detail="another run is making it")
-        board.say(f"{stage}: another run is making it; waiting for its result")
+        board.say(f"{stage}: waits for {owner}, which is making it")
 
 
 def _environment(added: Mapping[str, str]) -> dict[str, str]:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from rlhfc.observe import LOOKED
+from rlhfc.store import files
 from rlhfc.store.digest import TreeEntry
 from rlhfc.store.layout import Layout
 from rlhfc.store.quarantine import put_aside
@@ -38,7 +39,7 @@ class Blobs:
             path = self._layout.blob(entry.digest)
             sys.audit(LOOKED, path)
             try:
-                state = path.stat()
+                state = files.patiently(Path.stat, path)
                 if state.st_size != entry.size:
                     found = f"has {state.st_size} bytes, not {entry.size}"
                     raise DamagedRecordError(f"`{entry.path}` {found}: `{path}`")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,37 @@ from rlhfc.observe import LOOKED
 COMPLETE = "COMPLETE.json"
 
 
+def places(work: Path) -> Iterator[Path]:
+    """Where an action's checkpoints, metrics and outputs may lie: its attempts, the newest first.
+
+    The last is the action's own folder, where earlier versions had them.
+    """
+    folder = work / "attempts"
+    sys.audit(LOOKED, folder)
+    try:
+        found = [path for path in folder.iterdir() if path.name.isdecimal()]
+    except (FileNotFoundError, NotADirectoryError):
+        found = []
+    yield from sorted(found, key=lambda path: int(path.name), reverse=True)
+    yield work
+
+
+def newest_with(work: Path, name: str) -> Path | None:
+    """What lies under a name in the newest attempt that has it."""
+    for place in places(work):
+        sys.audit(LOOKED, place / name)
+        if (place / name).exists():
+            return place / name
+    return None
+
+
 def newest_checkpoint(work: Path) -> tuple[int, int] | None:
     """Step of the newest complete checkpoint under ``work`` and the step that the stage ends at.
 
     Complete means: ``COMPLETE.json`` is there and every file that it lists has the size it says.
     """
-    sys.audit(LOOKED, work / "checkpoints")
-    steps = sorted((work / "checkpoints").glob("step-*"), reverse=True)
+    folder = newest_with(work, "checkpoints")
+    steps = sorted(folder.glob("step-*"), reverse=True) if folder is not None else []
     for folder in steps:
         found = _complete_step(folder)
         if found is not None:

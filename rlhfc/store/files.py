@@ -6,9 +6,15 @@ import errno
 import fcntl
 import os
 import shutil
+import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import TypeVar
+
+from rlhfc.filesystems import believable, file_system
+
+Found = TypeVar("Found")
 
 READ_ONLY = 0o444
 COPY_BYTES = 8 * 1024 * 1024
@@ -16,6 +22,41 @@ COPY_BYTES = 8 * 1024 * 1024
 NO_LINK = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS, errno.EACCES}
 NO_CLONE = NO_LINK | {errno.EINVAL, errno.ENOTTY, errno.EBADF, errno.ETXTBSY}
 FICLONE = 0x40049409  # from linux/fs.h: let a file share all blocks of another until one is written to
+
+
+# Between looks at a name that the folder lists and the file system hides.
+PAUSES = (0.0, 0.05, 0.2, 0.5, 1.0)
+
+
+def patiently(look: Callable[[Path], Found], path: Path) -> Found:
+    """What ``look`` finds at a path.
+
+    Over a network, what another machine has just made may be hidden by a cache of names, and a handle
+    may go stale. Opening the folder has its names asked for again; a name that is then listed is looked
+    for a few times more.
+
+    Raises:
+        FileNotFoundError: nothing is there.
+        OSError: as ``look``.
+    """
+    for pause in PAUSES:
+        try:
+            return look(path)
+        except OSError as error:
+            hidden = error.errno == errno.ENOENT and _listed_after_all(path)
+            if not hidden and error.errno != errno.ESTALE:
+                raise
+        time.sleep(pause)
+    return look(path)
+
+
+def _listed_after_all(path: Path) -> bool:
+    if believable(file_system(str(path))):
+        return False
+    try:
+        return path.name in os.listdir(path.parent)  # noqa: PTH208 - opens the folder, as it must
+    except OSError:
+        return False
 
 
 def sync_file(path: Path) -> None:

@@ -13,7 +13,10 @@ NAME = "rlhfc-store"
 VERSION = 1
 UNSAFE = re.compile(r"[^\w.-]|^\.+")  # in a file name made from a pipeline's name
 STAT_CACHE = "stat-cache.json"
-FOLDERS = ("objects", "trees", "actions", "keydocs", "views", "work", "locks", "reports", "tmp", "quarantine")
+FOLDERS = (
+    *("objects", "trees", "actions", "keydocs", "views", "work", "locks", "pins", "tags"),
+    *("reports", "tmp", "quarantine"),
+)
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,21 @@ class Layout:
     def lock(self, key: str) -> Path:
         """Lock that saves two runs from computing one key twice."""
         return self.root / "locks" / hex_of(key)
+
+    @property
+    def leases(self) -> Path:
+        """Says, where it is, that the store's locks are leases, and how long one lasts."""
+        return self.root / "locks" / "leases"
+
+    @property
+    def pins(self) -> Path:
+        """What living runs use: a file for each run."""
+        return self.root / "pins"
+
+    @property
+    def tags(self) -> Path:
+        """Results that have a name: a file for each name."""
+        return self.root / "tags"
 
     def report(self, pipeline: str) -> Path:
         """HTML report of the newest run of a pipeline."""

@@ -59,9 +59,16 @@ class Product:
 class Publisher:
     """Moves a product into a store."""
 
-    def __init__(self, layout: Layout, lookup: Callable[[str], ActionResult | None]) -> None:
+    def __init__(
+        self,
+        layout: Layout,
+        lookup: Callable[[str], ActionResult | None],
+        still_shared: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Take where to put it, how to find it again, and what raises once removal is no longer held off."""
         self._layout = layout
         self._lookup = lookup
+        self._still_shared = still_shared
         self._touched: list[Path] = []
 
     def publish(self, product: Product) -> ActionResult:
@@ -105,6 +112,7 @@ class Publisher:
         path = self._layout.action(result.key)
         self._make_folder(path.parent)
         self._sync()
+        self._still_shared()
         draft = self._layout.scratch / files.unique_name()
         files.write_new(draft, encode_result(result), files.READ_ONLY)
         try:
@@ -211,13 +219,6 @@ class Publisher:
     def _sync(self) -> None:
         files.sync_folders(self._touched)
         self._touched.clear()
-
-
-def remove_outputs(work: Path, scratch: Path) -> None:
-    """Drop what a published action no longer needs: its outputs and its checkpoints."""
-    for name in ("out", "checkpoints"):
-        if (work / name).is_dir():
-            files.remove_tree(work / name, scratch)
 
 
 def _changes(path: Path) -> OSError:

@@ -19,6 +19,7 @@ from rlhfc.store.digest import TreeEntry
 from rlhfc.store.layout import Layout, check_version, create_store, hex_of
 from rlhfc.store.ledger import Ledger
 from rlhfc.store.ledger_lines import Made
+from rlhfc.store.locks import Locks
 from rlhfc.store.publish import Product, Publisher
 from rlhfc.store.records import (
     Acceptance,
@@ -48,6 +49,7 @@ class Store:
         self._warned: set[str] = set()
         self._warn_to = warn
         self.ledger = Ledger(self.layout.ledger, self._warn)
+        self.locks = Locks(self.layout, self._warn)
 
     @classmethod
     def open(cls, root: Path, warn: Warn = warn_on_stderr, *, rehash: bool = False) -> Store:
@@ -75,13 +77,14 @@ class Store:
         """Return the result of an action, when its record, its trees and all their blobs are there."""
         path = self.layout.action(key)
         try:
-            result = decode_result(path.read_bytes(), key)
+            result = decode_result(files.patiently(Path.read_bytes, path), key)
             for tree in result.outputs.values():
                 self._blobs.check(self._read_tree(tree))
         except FileNotFoundError:
             return None  # no record: nothing was published
         except (DamagedRecordError, OSError) as error:
-            self._warn(f"the result in `{path}` does not count: {_damage(error, path)}")
+            if path.exists():  # else it was collected just now, record first
+                self._warn(f"the result in `{path}` does not count: {_damage(error, path)}")
             return None
         return result
 
@@ -100,7 +103,7 @@ class Store:
         """Pre-image of a key that was launched or published here."""
         path = self.layout.document(key)
         try:
-            return decode_document(path.read_bytes())
+            return decode_document(files.patiently(Path.read_bytes, path))
         except FileNotFoundError:
             return None
         except (DamagedRecordError, OSError) as error:
@@ -170,7 +173,8 @@ class Store:
         Raises:
             DamagedRecordError: the tree or a blob is gone; ``lookup`` would have missed.
         """
-        return self._views.make(digest, self._read_tree(digest))
+        with self.locks.sharing():
+            return self._views.make(digest, self._read_tree(digest))
 
     def view_read(self, digest: str) -> Path:
         """The same folder, after every byte in it has been read and found right.
@@ -179,7 +183,8 @@ class Store:
             DamagedRecordError: the tree is gone, or a blob is or was damaged: then it has gone into
                 quarantine, and ``lookup`` misses from now on.
         """
-        return self._views.make_read(digest, self._read_tree(digest))
+        with self.locks.sharing():
+            return self._views.make_read(digest, self._read_tree(digest))
 
     def publish(self, product: Product) -> ActionResult:
         """Record what an action yielded; when another run was first, its result instead.
@@ -187,7 +192,8 @@ class Store:
         Raises:
             OSError: the disk is full or failing; then no record has been made.
         """
-        result = Publisher(self.layout, self.lookup).publish(product)
+        with self.locks.sharing() as hold:
+            result = Publisher(self.layout, self.lookup, hold.check).publish(product)
         self.ledger.append(
             "published",
             run=product.run,
@@ -214,17 +220,23 @@ class Store:
             document: key document of ``key``.
             grounds: kept beside it.
             stage: names of the pipeline and the stage.
+
+        Raises:
+            DamagedRecordError: the result was removed meanwhile.
         """
         kept = {**document, "accepted": asdict(grounds)}
-        adopted = Publisher(self.layout, self.lookup).adopt(replace(result, key=key), kept)
+        with self.locks.sharing() as hold:
+            if self.lookup(result.key) is None:
+                raise DamagedRecordError(f"the result under `{result.key}` is gone")
+            adopted = Publisher(self.layout, self.lookup, hold.check).adopt(replace(result, key=key), kept)
         facts = {"from": grounds.before, "who": grounds.who, "why": grounds.why}
         self.ledger.append("accepted", pipeline=stage[0], stage=stage[1], key=key, **facts)
         return adopted
 
-    def forget(self, key: str) -> None:
-        """Take back a result, so that the action is made again; its blobs stay."""
+    def forget(self, key: str, result: ActionResult | None) -> None:
+        """Take back a result, but no other under its key, so that it is made again; its blobs stay."""
         path = self.layout.action(key)
-        if path.exists():
+        if path.exists() and self.record(key) == result:
             path.unlink(missing_ok=True)
             files.sync_folder(path.parent)
             self.ledger.append("forgotten", key=key)
@@ -236,7 +248,7 @@ class Store:
     def _read_tree(self, digest: str) -> list[TreeEntry]:
         path = self.layout.tree(digest)
         try:
-            return decode_tree(path.read_bytes(), digest)
+            return decode_tree(files.patiently(Path.read_bytes, path), digest)
         except FileNotFoundError:
             raise DamagedRecordError(f"the tree `{path}` is gone") from None
         except OSError as error:

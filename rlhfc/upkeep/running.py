@@ -11,7 +11,7 @@ from rlhfc.compile.digests import decode_cache
 from rlhfc.plan import memo
 from rlhfc.run.attempt import Attempt, attempts
 from rlhfc.store import ledger_index
-from rlhfc.store.checkpoints import COMPLETE
+from rlhfc.store.checkpoints import COMPLETE, places
 from rlhfc.store.digest import file_digest
 from rlhfc.store.layout import hex_of
 from rlhfc.store.ledger_lines import DONE_EVENTS, START, read_on
@@ -38,9 +38,10 @@ def check_work(scope: Scope, path: Path) -> Iterator[Finding]:
             digits = key
     for attempt in attempts(path):
         yield from _check_attempt(scope, attempt, digits)
-    folder = path / "checkpoints"
-    for checkpoint in sorted(folder.iterdir()) if folder.is_dir() else []:
-        yield from _check_checkpoint(scope, checkpoint, digits)
+    for place in places(path):
+        folder = place / "checkpoints"
+        for checkpoint in sorted(folder.iterdir()) if folder.is_dir() else []:
+            yield from _check_checkpoint(scope, checkpoint, digits)
 
 
 def lives(work: Path) -> bool:

@@ -47,6 +47,8 @@ commands:
     status    show where every stage stands, also while it runs
     show      show a stage: result, artefacts, attempts, log, metrics
     accept    let a stage's last result stand for what the spec says now
+    tag       name a result, which is then kept; list the names
+    gc        remove what nobody needs from the store
     history   list runs and acceptances, the newest first
     diff      tell what differs between two runs or two specs
     config    print the spec with all defaults, and where each value is from

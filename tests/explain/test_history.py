@@ -24,7 +24,7 @@ def going(story: Story) -> Iterator[subprocess.Popen[bytes]]:
     command = [sys.executable, "-m", "rlhfc", "run", "pipe.yaml", "--quiet", *SLOW]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        until(lambda: any(story.folder.glob(".rlhfc/work/second-*/metrics.jsonl")))
+        until(lambda: any(story.folder.glob(".rlhfc/work/second-*/attempts/001/metrics.jsonl")))
         yield process
     finally:
         process.kill()

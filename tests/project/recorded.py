@@ -28,8 +28,8 @@ from rlhfc.compile.action import Action
 from rlhfc.compile.keys import KeyDocument
 from rlhfc.plan.decide import decide
 from rlhfc.plan.planner import make_plan
-from rlhfc.run.attempt import Status, new_attempt
-from rlhfc.store.publish import Product, remove_outputs
+from rlhfc.run.attempt import Attempt, Status, new_attempt, remove_outputs
+from rlhfc.store.publish import Product
 from rlhfc.store.records import ActionResult
 from rlhfc.store.store import Store
 
@@ -117,7 +117,8 @@ class Player:
 
     def publish(self) -> ActionResult:
         """The result, and an attempt that is done."""
-        ports = {port: self._port(port, files) for port, files in self.stage["files"].items()}
+        attempt = self._attempt("done", self.stage["seconds"])
+        ports = {port: self._port(attempt, port, files) for port, files in self.stage["files"].items()}
         product = Product(
             run=RUN,
             pipeline=self.action.pipeline,
@@ -125,12 +126,11 @@ class Player:
             key=self.known.key,
             document=self.known.stored,
             ports=ports,
-            metrics=self.work / "metrics.jsonl",
+            metrics=attempt.folder / "metrics.jsonl",
             summary=self.stage["summary"],
             seconds=self.stage["seconds"],
             attempts=1,
         )
-        self._attempt("done", self.stage["seconds"])
         result = self.store.publish(product)
         remove_outputs(self.work, self.store.layout.scratch)
         return result
@@ -138,13 +138,13 @@ class Player:
     def interrupt(self, stop: Stop) -> None:
         """A checkpoint, and an attempt whose run has died."""
         self.store.write_document(self.known.key, self.known.stored)
-        folder = self.work / "checkpoints" / f"step-{stop.step:06d}"
+        attempt = self._attempt("lost", self.stage["seconds"] * stop.step / stop.total)
+        folder = attempt.folder / "checkpoints" / f"step-{stop.step:06d}"
         folder.mkdir(parents=True)
         complete = {"step": stop.step, "total": stop.total, "files": []}
         (folder / "COMPLETE.json").write_text(json.dumps(complete), encoding="utf-8")
-        self._attempt("lost", self.stage["seconds"] * stop.step / stop.total)
 
-    def _attempt(self, state: str, seconds: float) -> None:
+    def _attempt(self, state: str, seconds: float) -> Attempt:
         now = datetime.now(UTC)
         status = Status(
             pipeline=self.action.pipeline,
@@ -158,9 +158,10 @@ class Player:
         attempt.log.touch()
         ended = now.isoformat(timespec="milliseconds")
         attempt.write_status(replace(status, state=state, ended=ended))
+        return attempt
 
-    def _port(self, port: str, files: Mapping[str, int]) -> Path:
-        folder = self.work / "out" / port
+    def _port(self, attempt: Attempt, port: str, files: Mapping[str, int]) -> Path:
+        folder = attempt.folder / "out" / port
         for name, size in files.items():
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)

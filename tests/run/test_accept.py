@@ -6,7 +6,7 @@ from dataclasses import asdict
 import pytest
 
 from rlhfc.cli.main import main
-from rlhfc.run.locks import free_lock
+from rlhfc.store.holder import Holder
 
 CHAIN = {"a": {"value": 1}, "b": {"value": 2, "left": "a.thing"}, "c": {"value": 3, "left": "b.thing"}}
 EDITED = {**CHAIN, "b": {"value": 20, "left": "a.thing", "log_every": 3}}
@@ -150,7 +150,7 @@ def test_what_cannot_be_accepted(done, capsys):
 def test_a_run_that_makes_it_now(done, capsys):
     """Two results under one key would be decided by chance, so the run in progress goes first."""
     key = stages(done, capsys)["b"]["key"]
-    with free_lock(done.store().layout.lock(key)):
+    with done.store().locks.free_key(key, Holder.me()):
         assert (
             f"error: b: a run is making the result under `{key}` now\nhint: stop it, or let it end\n"
         ) == refused(done, capsys, "b", "--why", "x")

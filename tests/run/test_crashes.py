@@ -61,12 +61,12 @@ def test_crash_after_publishing_is_tidied_up(bench):
     outcome = bench.run()
     store = bench.store()
     work = store.work("a", outcome.stages["a"].key)
-    (work / "out").mkdir()
+    (work / "attempts" / "001" / "out").mkdir()
     status = work / "attempts" / "001" / "status.json"
     status.write_text(status.read_text().replace('"done"', '"running"'))
     bench.write(a={}, b={"value": 2})
     assert {"a": "cached", "b": "done"} == bench.states()
-    assert (["lost"], False) == (bench.attempt_states(), (work / "out").exists())
+    assert (["lost"], False) == (bench.attempt_states(), (work / "attempts" / "001" / "out").exists())
 
 
 def test_living_run_is_left_alone(bench):
@@ -126,7 +126,7 @@ def test_interrupt_saves_and_the_same_command_resumes(bench):
 
 def metrics_so_far(bench) -> int:
     """Last step that stage `a` has reported."""
-    path = next((bench.folder / "store" / "work").glob("a-*/metrics.jsonl"))
+    path = next((bench.folder / "store" / "work").glob("a-*/attempts/001/metrics.jsonl"))
     return json.loads(path.read_text().splitlines()[-1])["step"]
 
 

@@ -16,7 +16,6 @@ from rlhfc.run.attempt import Attempt, Status, seconds_so_far
 from rlhfc.run.board import Row
 from rlhfc.run.display import progress_text
 from rlhfc.run.live import table
-from rlhfc.run.locks import free_lock, key_lock
 from rlhfc.run.meter import Meter, Reading
 from rlhfc.run.outcome import RunOutcome, StageOutcome, State
 from rlhfc.run.process import LocalLauncher
@@ -24,7 +23,9 @@ from rlhfc.run.run import Machine, this_machine_slots
 from rlhfc.run.slots import Grant, Need, Slots
 from rlhfc.run.summary import figures, telling_first
 from rlhfc.run.verify import UnverifiedError, verify
+from rlhfc.store.holder import Holder
 from rlhfc.store.layout import Layout
+from rlhfc.store.store import Store
 
 
 def never() -> bool:
@@ -224,21 +225,21 @@ def test_killed_guard_is_noticed(tmp_path):
 
 def test_lock_of_another_is_waited_for_or_left(tmp_path):
     """A key that is held is announced once while waiting; who only wants it if it is free goes on."""
-    path, waits, done = tmp_path / "lock", [], []
+    locks, me, waits, done = Store.create(tmp_path).locks, Holder.me("r1"), [], []
 
     def take() -> None:
-        with key_lock(path, never, lambda: waits.append(1)):
+        with locks.key("b3:k", me, never, waits.append):
             done.append(1)
 
-    with free_lock(path) as mine:
-        assert mine
+    with locks.free_key("b3:k", me) as mine:
+        assert mine is not None
         thread = threading.Thread(target=take)
         thread.start()
         wait_for(lambda: waits)
-        with free_lock(path) as other:
-            assert not other
+        with locks.free_key("b3:k", me) as other:
+            assert other is None
     thread.join(5)
-    assert ([1], [1]) == (waits, done)
+    assert ([me.words()], [1]) == (waits, done)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,113 @@
+"""Several runs on one store: each key is made once, removal disturbs nobody, who froze harms nobody."""
+
+import json
+import signal
+import time
+
+import pytest
+from races import race
+from workshop import finish, wait_for
+
+from rlhfc.run import attempt as module
+from rlhfc.run.attempt import attempts
+from rlhfc.store.checkpoints import read_metrics
+from rlhfc.store.holder import Holder
+from rlhfc.store.pins import read_pins
+
+SLOW = {"steps": 6, "step_seconds": 0.25}
+
+
+@pytest.mark.parametrize(("runs", "leases", "beside"), [(4, False, None), (2, True, "gc")])
+def test_runs_share_the_work(tmp_path, runs, leases, beside):
+    """Runs that share keys make each of them once, say nothing, and end with the right outputs."""
+    race(tmp_path, runs, seed=runs, leases=leases, beside=beside)
+
+
+def use_leases(bench, seconds: float = 1.0) -> None:
+    """Have the store's locks be leases of a second."""
+    bench.store()
+    (bench.folder / "store" / "locks" / "leases").write_text(json.dumps({"seconds": seconds}))
+
+
+@pytest.mark.parametrize("behave", ["well", "deaf"])
+def test_run_that_froze_shares_nothing_with_its_successor(bench, monkeypatch, behave):
+    """A run that froze beyond its lease, its command still at work on another machine, changes no result."""
+    use_leases(bench)
+    bench.write(a={**SLOW, "behave": behave})
+    first = bench.start()
+    wait_for(lambda: "a step-2" in bench.trace())
+    first.send_signal(signal.SIGSTOP)
+    monkeypatch.setattr(module, "leftovers", lambda folder, head: [])  # as seen from another machine
+    outcome = bench.run()
+    assert "done" == str(outcome.stages["a"].state)
+    result = outcome.stages["a"].result
+    old, new = attempts(bench.store().work("a", result.key))
+    assert "lost" == old.status().state
+    assert (old.folder / "stop").exists()
+    first.send_signal(signal.SIGCONT)
+    status, _, err = finish(first)
+    assert 1 == status
+    assert "stood still for so long that" in err
+    assert result == bench.store().lookup(result.key)
+    assert [1, 2, 3, 4, 5, 6] == [line["step"] for line in bench.store().metrics(result)]
+    assert [1, 2, 3, 4, 5, 6] == [line["step"] for line in read_metrics(new.folder / "metrics.jsonl")]
+    assert ["failed", "done"] == bench.attempt_states()
+    assert [] == wait_for(lambda: [[]] if not bench.living() else None)[0]
+
+
+def test_command_of_a_run_that_lost_its_lease_is_ended(bench, monkeypatch):
+    """A run that wakes and finds its lease taken over ends its command at once, not at its end."""
+    use_leases(bench)
+    bench.write(a={"steps": 400, "step_seconds": 0.25, "behave": "deaf"})
+    first = bench.start()
+    wait_for(lambda: "a step-1" in bench.trace())
+    first.send_signal(signal.SIGSTOP)
+    key = json.loads(next((bench.folder / "store" / "work").glob("a-*/key.json")).read_bytes())["key"]
+    with bench.store().locks.key(key, Holder.me(), lambda: False, lambda owner: None):
+        first.send_signal(signal.SIGCONT)
+        status, _, err = finish(first, 20)
+    assert (1, True) == (status, "killed by signal 9" in err or "stood still" in err), err
+    assert [] == bench.living()
+
+
+def test_waiting_run_names_the_other(bench):
+    """A run that waits for another's result says whose."""
+    bench.write(a={**SLOW, "steps": 400})
+    first = bench.start()
+    wait_for(lambda: "a step-1" in bench.trace())
+    second = bench.start()
+    said = second.stderr.readline()
+    assert said.startswith("a: waits for run ")
+    assert f"(pid {first.pid}, since " in said
+    assert said.endswith("), which is making it\n")
+    second.send_signal(signal.SIGINT)
+    assert 130 == finish(second)[0]
+    first.send_signal(signal.SIGINT)
+    assert 130 == finish(first)[0]
+
+
+def test_living_run_pins_what_it_uses(bench):
+    """While a run goes on, what it found and makes is pinned; when it ends nothing is."""
+    bench.write(z={"value": 7})
+    found = bench.run().stages["z"].result
+    bench.write(z={"value": 7}, a={**SLOW, "left": "z.thing"})
+    process = bench.start()
+    wait_for(lambda: "a step-1" in bench.trace())
+    layout = bench.store().layout
+    (pin,) = read_pins(layout)
+    making = json.loads(next((bench.folder / "store" / "work").glob("a-*/key.json")).read_bytes())["key"]
+    assert ({found.key, making}, {*found.outputs.values()}) == (pin.keys, pin.trees)
+    assert pin.lives(time.time())
+    assert 0 == finish(process)[0]
+    assert [] == list(read_pins(layout))
+
+
+def test_pins_of_a_killed_run_are_dead(bench):
+    """A run that was killed pins nothing any more, though its file is still there."""
+    bench.write(a=SLOW)
+    process = bench.start()
+    wait_for(lambda: "a step-1" in bench.trace())
+    process.kill()
+    process.communicate()
+    (pin,) = read_pins(bench.store().layout)
+    assert not pin.lives(time.time())
