@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from damage import ALONE, swap
+from damage import ALONE, rot, swap
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "run"))
 from workshop import Bench
@@ -172,6 +172,20 @@ def test_damage_is_found_repaired_and_never_served(bench, name, how):
         return
     shutil.rmtree(root(bench))
     (bench.folder / "unrepaired").rename(root(bench))
+    check_results(bench)
+
+
+def test_a_stage_never_reads_what_has_rotted(tmp_path):
+    """A bad disk is noticed before the launch; the same command again makes what was damaged anew."""
+    bench = Bench(tmp_path)
+    bench.write(a={"value": 1})
+    assert {"a": "done"} == bench.states()
+    digest = bytes_digest(b"1()")
+    rot(bench.store().blob(digest), digest)
+    bench.write(a={"value": 1}, b={"value": 2, "left": "a.thing"})
+    assert {"a": "cached", "b": "failed"} == bench.states()
+    assert [] == [line for line in bench.trace() if line.startswith("b ")]
+    assert {"a": "done", "b": "done"} == bench.states()
     check_results(bench)
 
 

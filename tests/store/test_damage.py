@@ -103,6 +103,18 @@ def test_rot_is_noticed_before_a_stage_reads(tmp_path):
     assert WHOLE == contents(store.view_read(tree))
 
 
+def test_other_names_of_rot_do_not_pass_for_sealed(tmp_path):
+    """A view that still links to a damaged file in quarantine is mended when the bytes are there again."""
+    store = open_store(tmp_path / "store")
+    tree = published(store, tmp_path).outputs["model"]
+    store.view(tree)
+    rot(store.blob(B), B)
+    again = product(tmp_path / "again", WHOLE)
+    store.forget(KEY)
+    store.publish(again)
+    assert WHOLE == contents(store.view(tree))
+
+
 def test_rot_is_noticed_when_everything_is_read_again(tmp_path):
     """With `rehash` a lookup reads every blob, and what it reads replaces what it believed."""
     store = open_store(tmp_path / "store")
