@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rlhfc.plan.quantities import duration, size
-from rlhfc.store.inventory import Inventory
-from rlhfc.store.marks import Candidate, Policy, Removal
+from rlhfc.upkeep.inventory import Inventory
+from rlhfc.upkeep.marks import Candidate, Policy, Removal
 
 FORMAT_VERSION = "1.0"
 Row = dict[str, Any]

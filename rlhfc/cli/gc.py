@@ -15,15 +15,15 @@ from rlhfc.errors import Diagnostic, UserError
 from rlhfc.plan.estimate import taken
 from rlhfc.plan.planner import make_plan
 from rlhfc.plan.quantities import size
-from rlhfc.store.inventory import Inventory, file_system_now, take_inventory
 from rlhfc.store.layout import check_version
 from rlhfc.store.leases import LostLockError
-from rlhfc.store.marks import Cost, Policy, Removal, Roots, choose
 from rlhfc.store.pins import read_pins
-from rlhfc.store.quota import bytes_of, write_quota
 from rlhfc.store.store import Store
-from rlhfc.store.sweep import sweep
 from rlhfc.store.tags import damaged_tags, read_tags
+from rlhfc.upkeep.inventory import Inventory, file_system_now, take_inventory
+from rlhfc.upkeep.marks import Cost, Policy, Removal, Roots, choose
+from rlhfc.upkeep.quota import bytes_of, write_quota
+from rlhfc.upkeep.sweep import sweep
 
 HOUR, DAY = 3600.0, 24 * 3600.0
 

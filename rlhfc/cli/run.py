@@ -26,8 +26,8 @@ from rlhfc.run.pin import pin_sources
 from rlhfc.run.run import check, run_pipeline, this_machine_slots
 from rlhfc.run.summary import closing_lines, run_document, table_lines, there_words
 from rlhfc.run.sweep import Sweep, sweep_documents, sweep_lines, sweeps
-from rlhfc.store.quota import check_quota
 from rlhfc.store.store import Store
+from rlhfc.upkeep.quota import check_quota
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -1,1 +1,1 @@
-"""Looking after a store: is every file in it what it should be, and what to do where one is not."""
+"""The care of a store: is every file in it what it should be, and what may go when room is needed."""

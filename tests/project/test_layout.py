@@ -17,7 +17,7 @@ LAYERS = (
     {"plan"},
     {"run"},
     {"report"},
-    {"explain"},
+    {"explain", "upkeep"},
     {"cli"},
     {"__main__"},
 )

@@ -16,14 +16,14 @@ from test_store import product
 
 from rlhfc.errors import UserError
 from rlhfc.store.holder import Holder
-from rlhfc.store.inventory import disk_usage, take_inventory
 from rlhfc.store.leases import Hold, LostLockError
-from rlhfc.store.marks import Policy, Roots, choose
 from rlhfc.store.pins import Pins, read_pins
-from rlhfc.store.quota import bytes_of, check_quota, write_quota
 from rlhfc.store.records import Acceptance, DamagedRecordError
 from rlhfc.store.store import Store
-from rlhfc.store.sweep import sweep
+from rlhfc.upkeep.inventory import disk_usage, take_inventory
+from rlhfc.upkeep.marks import Policy, Roots, choose
+from rlhfc.upkeep.quota import bytes_of, check_quota, write_quota
+from rlhfc.upkeep.sweep import sweep
 
 ALL = Policy(keep_runs=0, grace=0.0)
 DAY = 24 * 3600.0

@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from rlhfc.store.inventory import Inventory
 from rlhfc.store.ledger_lines import Made
 from rlhfc.store.records import ActionResult
-from rlhfc.store.work import Work
+from rlhfc.upkeep.inventory import Inventory
+from rlhfc.upkeep.work import Work
 
 Cost = tuple[float, float]
 """GPU-seconds, and wall seconds on the CPU."""

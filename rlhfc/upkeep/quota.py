@@ -8,8 +8,8 @@ import re
 from rlhfc.errors import Diagnostic, UserError
 from rlhfc.plan.quantities import size
 from rlhfc.store.files import sync_folder, write_atomic
-from rlhfc.store.inventory import disk_usage
 from rlhfc.store.layout import Layout
+from rlhfc.upkeep.inventory import disk_usage
 
 UNITS: dict[str, int] = {"": 1, **{unit: 1000**n for n, unit in enumerate(("k", "m", "g", "t"), start=1)}}
 BINARY: dict[str, int] = {f"{unit}i": 1024**n for n, unit in enumerate(("k", "m", "g", "t"), start=1)}

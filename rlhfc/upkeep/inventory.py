@@ -14,7 +14,7 @@ from pathlib import Path
 from rlhfc.store.files import unique_name
 from rlhfc.store.layout import Layout
 from rlhfc.store.records import ActionResult, DamagedRecordError, decode_result, decode_tree
-from rlhfc.store.work import Work, read_works
+from rlhfc.upkeep.work import Work, read_works
 
 DRAFT_SECONDS = 3600.0
 """After which what lies in `tmp/`, or has a draft's name, belongs to nobody."""

@@ -14,11 +14,11 @@ from pathlib import Path
 
 from rlhfc.store import files
 from rlhfc.store.holder import Holder
-from rlhfc.store.inventory import GRAVE, Inventory, file_system_now, look_again
 from rlhfc.store.leases import Hold
-from rlhfc.store.marks import Candidate, Removal
 from rlhfc.store.pins import read_pins
 from rlhfc.store.store import Store
+from rlhfc.upkeep.inventory import GRAVE, Inventory, file_system_now, look_again
+from rlhfc.upkeep.marks import Candidate, Removal
 
 CHECKED_EVERY = 32  # removals, between two looks whether the lock is still ours
 
