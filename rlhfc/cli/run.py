@@ -15,13 +15,15 @@ from rlhfc.cli.stages import selected_stages, thawed
 from rlhfc.compile.action import Pipeline
 from rlhfc.compile.world import World
 from rlhfc.environment import read_environment
+from rlhfc.errors import Diagnostic, UserError
 from rlhfc.plan.saved import check_fresh
 from rlhfc.plan.select import plan_selected
 from rlhfc.run.board import Board
+from rlhfc.run.deadline import parse_deadline, parse_margin
 from rlhfc.run.display import Display, LogStreams, PlainDisplay, QuietDisplay
 from rlhfc.run.outcome import RunOutcome
 from rlhfc.run.pin import pin_sources
-from rlhfc.run.run import check, run_pipeline, this_machine_slots
+from rlhfc.run.run import Limits, check, run_pipeline, this_machine_slots
 from rlhfc.run.summary import closing_lines, run_document, table_lines, there_words
 from rlhfc.run.sweep import Sweep, sweep_documents, sweep_lines, sweeps
 from rlhfc.store.store import Store
@@ -33,6 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         UserError: the spec, an option, a source, the store or this machine does not fit.
     """
+    limits = _limits(arguments)
     saved = read_saved(arguments.spec)
     if saved is not None:
         take_options(arguments, saved)
@@ -48,10 +51,24 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"warning: {warning}", file=sys.stderr)
     plan = check(pipeline, selected, there, world, machine)
     store = Store.create(prepared.store)  # nothing has been written before
-    outcome = run_pipeline(plan, store, world, machine, _display(arguments), selected.asked.forced)
+    outcome = run_pipeline(plan, store, world, machine, _display(arguments), selected.asked.forced, limits)
     report = _report(pipeline, store, world)
     _tell(arguments, outcome, sweeps(pipeline), report)
     return outcome.exit_status
+
+
+def _limits(arguments: argparse.Namespace) -> Limits:
+    """What the options hold the run to; times from now begin here.
+
+    Raises:
+        UserError: a time cannot be read, or has passed.
+    """
+    margin = parse_margin(arguments.stop_margin)
+    if arguments.stop_before is None:
+        if arguments.stop_margin is not None:
+            raise UserError(Diagnostic("`--stop-margin` goes with `--stop-before`"))
+        return Limits(space=not arguments.no_space_check)
+    return Limits(parse_deadline(arguments.stop_before, margin), not arguments.no_space_check)
 
 
 def _report(pipeline: Pipeline, store: Store, world: World) -> Path:

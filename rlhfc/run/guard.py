@@ -1,19 +1,22 @@
 """The process between a run and the command of an attempt. No process survives its parent.
 
 Started as a script (``python -I -S guard.py EXIT_FILE RANKS COMMAND…``) at the head of a session of its
-own; it imports ``streams.py`` and the standard library only, and starts in some 20 ms. It stays in place instead of turning
-into the command, because the kernel ties a death signal to one process only: ``deepspeed`` killed
-by its parent's death leaves its ranks behind. The guard is the reaper of all its descendants, finds
-those that changed session too, and ends them all when the run is gone.
+own; it imports ``streams.py`` and the standard library only, to be there quickly. It stays in place
+instead of turning into the command, because the kernel ties a death signal to one process only:
+``deepspeed`` killed by its parent's death leaves its ranks behind. The guard is the reaper of all its
+descendants, finds those that changed session too, and ends them all when the run is gone.
 
 Standard input is the line to the run. First comes a JSON object of secrets, value by name: where there
 are any, the command writes into a pipe, and the guard puts ``<env:NAME>`` in their place on the way to
 the log. Then ``d`` asks every descendant that can for a dump of its stacks, ``t`` for SIGTERM to all of
 them, ``k`` for SIGKILL; end of file means that the run has died, and is a ``k``.
 
-With several RANKS each gets a pipe of its own, named in ``RLHFC_RANK_STREAMS``, so that the log has whole
-lines and beside it lies a log for each rank. A rank that does not open its pipe speaks into the log. When the command has ended, what lives on after a grace period is a
-survivor: noted, then ended. ``EXIT_FILE`` gets, atomically,
+With several RANKS each gets a pipe of its own, named in ``RLHFC_RANK_STREAMS``, so that the log has
+whole lines and beside it lies a log for each rank. A rank that does not open its pipe speaks into the
+log.
+
+When the command has ended, what lives on after a grace period is a survivor: noted, then ended.
+``EXIT_FILE`` gets, atomically,
 ``{"returncode": 0, "survivors": [{"pid": 1, "command": "…"}], "orphaned": false}``;
 a return code below zero is the signal that killed the command.
 """

@@ -293,7 +293,16 @@ def test_attempt_folder_tells_what_was_launched(bench):
         del os.environ["TOY_SECRET"]
     store = bench.store()
     attempt = attempts(store.work("a", outcome.stages["a"].key))[0]
-    names = {"argv.json", "config.json", "env.json", "exit.json", "log", "outputs.json", "status.json"}
+    names = {
+        "argv.json",
+        "config.json",
+        "env.json",
+        "exit.json",
+        "log",
+        "machine.json",
+        "outputs.json",
+        "status.json",
+    }
     assert names == {path.name for path in attempt.folder.iterdir()}
     argv = json.loads((attempt.folder / "argv.json").read_bytes())
     assert ["-m", "toy.main", "--config", str(attempt.folder / "config.json")] == argv[1:]

@@ -49,7 +49,7 @@ class Bench:
 
     def write(self, **stages: dict) -> None:
         """Write a spec; a stage is of the toy kind unless it says otherwise."""
-        written = {name: {"kind": "toy", **fields} for name, fields in stages.items()}
+        written = {name: {"kind": "toy", "retries": 0, **fields} for name, fields in stages.items()}
         text = {"schema": 1, "kinds": [str(KINDS)], "stages": written}
         self.spec.write_text(yaml.safe_dump(text, sort_keys=False))
 
