@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -53,7 +54,13 @@ def run(arguments: argparse.Namespace) -> int:
     store = Store.create(prepared.store)  # nothing has been written before
     outcome = run_pipeline(plan, store, world, machine, _display(arguments), selected.asked.forced, limits)
     report = _report(pipeline, store, world)
-    _tell(arguments, outcome, sweeps(pipeline), report)
+    try:
+        _tell(arguments, outcome, sweeps(pipeline), report)
+        sys.stdout.flush()
+    except OSError:  # nobody listens any more; Python must not complain on its way out
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(nowhere, stream.fileno())
     return outcome.exit_status
 
 
