@@ -106,9 +106,8 @@ class SpaceCheck:
             message = f"needs at least {size(asked)} ({parts}), and {self._there(there)}"
             raise UserError(Diagnostic(message, hint=f"{HINT}; {OVERRIDE}"))
         if there.files is not None and there.files < INODES * len(needs):
-            message = (
-                f"needs {INODES * len(needs)} files, and the file system of the store takes {there.files}"
-            )
+            there_are = f"the file system of `{self._store.layout.root}` takes {there.files}"
+            message = f"needs {INODES * len(needs)} new files, and {there_are}"
             raise UserError(Diagnostic(message, hint=f"{HINT}; {OVERRIDE}"))
 
     def refusal(self, action: Action, key: str, trees: Mapping[tuple[str, str], str]) -> Failure | None:

@@ -29,7 +29,7 @@ def log(bench) -> str:
 
 
 def test_a_save_takes_as_long_as_it_takes(bench):
-    """A checkpoint is asked for by a file: no signal reaches the command, so no launcher cuts the save off."""
+    """A checkpoint is asked for by a file: no signal reaches the command, so nothing cuts the save off."""
     bench.write(a={**SLOW, "behave": "slow_save"})
     process = bench.start()
     wait_for(lambda: "a step-2" in bench.trace())
