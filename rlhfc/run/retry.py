@@ -17,7 +17,7 @@ itself. Attempts whose run died say nothing about the stage, and do not count.
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rlhfc.compile.action import Action
@@ -26,6 +26,7 @@ from rlhfc.kind import StageParams
 from rlhfc.run.attempt import Status
 from rlhfc.run.fault import Fault
 from rlhfc.run.outcome import Failure
+from rlhfc.run.summary import adjusted_words
 
 IN_VAIN = 3  # failures in a row without a new checkpoint
 LONGEST_PAUSE = 600.0  # seconds
@@ -62,7 +63,7 @@ def next_launch(
     """
     if fault is Fault.MEMORY:
         less = smaller(action)
-        return Again(0.0, less, changes_words(adjusted(action, less))) if less is not None else None
+        return Again(0.0, less, adjusted_words(adjusted(action, less))) if less is not None else None
     if fault in OF_THE_MACHINE and retried < action.params.retries:
         return Again(pause(action.params, retried, chance or random.SystemRandom()), action)
     return None
@@ -122,8 +123,3 @@ def adjusted(before: Action, after: Action) -> dict[str, int]:
         for name, value in values
         if isinstance(value, int) and value != getattr(before.params, name, None)
     }
-
-
-def changes_words(changes: Mapping[str, int]) -> str:
-    """``micro_batch_size 4``."""
-    return ", ".join(f"{name} {value}" for name, value in changes.items())

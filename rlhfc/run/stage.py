@@ -18,10 +18,11 @@ from rlhfc.run.launch import AttemptRun, Order
 from rlhfc.run.locks import StoppedError, key_lock
 from rlhfc.run.outcome import Failure, StageOutcome
 from rlhfc.run.outcome import State as StageState
-from rlhfc.run.retry import OF_THE_MACHINE, Again, adjusted, changes_words, next_launch, refusal
+from rlhfc.run.retry import OF_THE_MACHINE, Again, adjusted, next_launch, refusal
 from rlhfc.run.shop import Workshop
 from rlhfc.run.slots import Grant, need_of
 from rlhfc.run.space import full_failure, is_full
+from rlhfc.run.summary import adjusted_words
 from rlhfc.run.verify import Manifest
 from rlhfc.store.publish import Product, remove_outputs
 from rlhfc.store.records import ActionResult, DamagedRecordError
@@ -146,7 +147,7 @@ class StageRun:
         tried = attempts_since_done(self.work)
         sizes = tried[-1].adjusted if tried else {}
         action = with_sizes(self.action, sizes)
-        if words := changes_words(adjusted(self.action, action)):
+        if words := adjusted_words(adjusted(self.action, action)):
             self.shop.board.say(f"{action.stage}: goes on with {words}, which fitted into memory")
         return action
 

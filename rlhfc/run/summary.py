@@ -85,6 +85,11 @@ def _rank(name: str) -> int:
     return next((place for place, start in enumerate(TELLING) if name.startswith(start)), len(TELLING))
 
 
+def adjusted_words(changes: Mapping[str, int]) -> str:
+    """Leaves that a launch had otherwise than the spec: ``micro_batch_size 4``."""
+    return ", ".join(f"{name} {value}" for name, value in changes.items())
+
+
 def number(value: float | int | str) -> str:
     """A figure with the digits that tell something."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)

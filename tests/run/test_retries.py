@@ -9,6 +9,7 @@ import time
 import pytest
 from workshop import finish, wait_for
 
+from rlhfc.cli.main import main
 from rlhfc.kind import StageParams
 from rlhfc.run.attempt import Status, attempts
 from rlhfc.run.fault import Fault, fault_of
@@ -106,7 +107,7 @@ def test_a_killed_guard_ends_its_attempt_and_the_stage_goes_on(bench):
     assert [] == bench.living()
 
 
-def test_out_of_memory_halves_the_micro_batch(bench):
+def test_out_of_memory_halves_the_micro_batch(bench, capsys):
     """A stage that does not fit is launched with half the rows until it fits, and all records say so."""
     bench.write(a={"fits": 2, "value": 5})
     outcome = bench.run()
@@ -120,6 +121,18 @@ def test_out_of_memory_halves_the_micro_batch(bench):
     assert 2 == store.key_document(key)["recorded"]["params.micro_batch_size"]
     assert [{"micro_batch_size": 4}, {"micro_batch_size": 2}] == [e["adjusted"] for e in retried(bench)]
     assert {"a": "cached"} == bench.states()
+    options = [str(bench.spec), "--store", str(bench.folder / "store")]
+    main(["status", *options])
+    assert " with micro_batch_size 2 " in capsys.readouterr().out
+    main(["show", *options, "a"])
+    shown = capsys.readouterr().out
+    assert "fitted    with micro_batch_size 2, after a lack of memory" in shown
+    assert "with micro_batch_size 4: ran out of memory" in shown
+    main(["plan", *options])
+    assert "no rerun for micro_batch_size 2 → 8" in capsys.readouterr().out
+    main(["report", *options])
+    (page,) = (bench.folder / "store" / "reports").glob("*.html")
+    assert "made with micro_batch_size 2, after a lack of memory" in page.read_text()
 
 
 def test_the_next_run_begins_with_what_fitted(bench):
