@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import platform
+import re
 import sys
 import time
 from collections.abc import Mapping
@@ -15,24 +17,29 @@ from typing import Any
 from rlhfc.compile.action import Action, Launch, WorkPaths
 from rlhfc.compile.render import launch_argv, launch_environment, resolved_config
 from rlhfc.compile.secrets import revealed
+from rlhfc.run import logs
 from rlhfc.run.attempt import Attempt, Status, new_attempt
 from rlhfc.run.deadline import MARGIN, saving_seconds
-from rlhfc.run.fault import Fault
+from rlhfc.run.fault import LOOKED_AT, Fault
 from rlhfc.run.inputs import Inputs
 from rlhfc.run.judge import StageFailedError, judge
 from rlhfc.run.locks import StoppedError
 from rlhfc.run.machine import memory_kills
+from rlhfc.run.outcome import Failure
 from rlhfc.run.outcome import State as StageState
 from rlhfc.run.process import Exit, Session, free_port
 from rlhfc.run.retry import memory_hint
 from rlhfc.run.shop import Workshop
 from rlhfc.run.slots import Grant
-from rlhfc.run.space import checkpoint_size
+from rlhfc.run.space import checkpoint_size, full_failure
 from rlhfc.run.verify import Manifest
 from rlhfc.run.watchdog import HEARTBEAT, Limits, Watchdog
 from rlhfc.store.digest import canonical_json
 from rlhfc.store.files import make_folder, remove_tree, write_atomic
 from rlhfc.store.ledger import utc_now
+
+# How Python names the file that did not fit.
+WRITTEN = re.compile(r"(?:No space left on device|Disk quota exceeded): '([^']+)'")
 
 
 @dataclass(frozen=True)
@@ -213,11 +220,23 @@ class AttemptRun:
         if watchdog.fault is not None and failed.state == "failed":
             message = f"{watchdog.words}, and was ended; its log has its stacks"
             return StageFailedError("failed", replace(failure, message=message), watchdog.fault)
+        if failed.fault is Fault.DISK:
+            return StageFailedError(failed.state, self._disk_failure(failure), Fault.DISK)
         if failed.fault is Fault.MEMORY:
             return StageFailedError(
                 failed.state, replace(failure, hint=memory_hint(self.order.action)), Fault.MEMORY
             )
         return failed
+
+    def _disk_failure(self, failure: Failure) -> Failure:
+        """Tell where there was no space, what is free and, where that is known, what is needed."""
+        shop, order = self.shop, self.order
+        said = (WRITTEN.search(line) for line in reversed(logs.tail(self.folder.log, LOOKED_AT)))
+        place = next((found[1] for found in said if found), str(shop.store.layout.root))
+        need = shop.space.need(order.action, order.key, {}).total if shop.space is not None else None
+        error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), place)
+        told = full_failure(error, shop.store.layout.root, need)
+        return replace(failure, message=told.message, hint=told.hint)
 
     def _step(self) -> int:
         found = self.shop.store.checkpoint(self.order.action.stage, self.order.key)

@@ -102,6 +102,19 @@ def test_a_disk_that_fills_up_is_told_with_path_and_numbers(bench, disk, monkeyp
     assert {"a": "done"} == bench.states()
 
 
+def test_a_stage_that_finds_the_disk_full_is_told_the_same_way(bench, disk):
+    """Status 74: the file that did not fit, what the stage needs by its last result, and what is free."""
+    bench.write(a={**STEPS, "value": 1})
+    bench.run()
+    need = 3 + 2 * last_status(bench, "a")["checkpoint_size"]
+    bench.write(a={**STEPS, "value": 2, "behave": "full"})
+    disk["size"] = 5000
+    failure = bench.run().stages["a"].failure
+    assert f"No space left on device: `state`; {need} B are needed and 5.0 kB free" == failure.message
+    assert "run the same command again" in failure.hint
+    assert 74 == failure.returncode
+
+
 def store_work(bench, outcome):
     """The work folder of stage `a`."""
     return bench.store().work("a", outcome.stages["a"].key)
