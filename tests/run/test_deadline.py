@@ -10,6 +10,7 @@ from rlhfc.cli.main import main
 from rlhfc.errors import UserError
 from rlhfc.run.deadline import Deadline, Lookout, parse_deadline, parse_margin, parse_seconds, saving_seconds
 from rlhfc.run.run import Limits
+from rlhfc.run.stage import StageRun
 from rlhfc.run.summary import closing_lines, run_document
 
 
@@ -40,9 +41,10 @@ def test_a_stage_that_does_not_listen_is_ended_at_the_deadline(bench):
     assert [] == bench.living()
 
 
-def test_nothing_starts_without_time_to_save(bench):
-    """A run whose margin is longer than its time launches nothing."""
+def test_nothing_starts_without_time_to_save(bench, monkeypatch):
+    """A run whose margin is longer than its time launches nothing, and takes no lock for it either."""
     bench.write(a={})
+    monkeypatch.setattr(StageRun, "perform", lambda work: pytest.fail("a stage was begun"))
     outcome = bench.run(limits=within(60, 120))
     assert (["waiting"], 130, []) == (
         [str(ended.state) for ended in outcome.stages.values()],
