@@ -95,6 +95,18 @@ class StageParams(SpecModel):
     threads: int = numeric(1, ge=1, description="CPU threads of each rank")
     seed: int = semantic(1234, ge=0, lt=2**32, description="seed of every random choice")
     log_every: int = runtime(10, ge=1, description="steps between two metric lines")
+    retries: int = runtime(
+        3, ge=0, description="further launches in a run after faults of the machine, from the checkpoint"
+    )
+    retry_delay: float = runtime(
+        10.0, ge=0, description="seconds before the first of them; doubled with each, and spread by chance"
+    )
+    timeout: float | None = runtime(
+        None, gt=0, description="seconds that one launch may take; then it is to save a checkpoint and stop"
+    )
+    no_progress_timeout: float | None = runtime(
+        1800.0, gt=0, description="seconds without a sign of life after which it is launched again"
+    )
     environment: dict[str, str] = runtime(
         default_factory=dict, description="variables that its launch gets; secrets as `${env:NAME}`"
     )

@@ -59,6 +59,19 @@ def run(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``rlhfc run``."""
     add_pipeline_options(parser, "the pipeline's YAML file, or a plan that was saved with `rlhfc plan -o`")
     add_selection_options(parser)
+    parser.add_argument(
+        "--stop-before",
+        metavar="TIME",
+        help="save and stop before this moment (`2026-11-23T08:00`), or within this time (`3h50m`)",
+    )
+    parser.add_argument(
+        "--stop-margin",
+        metavar="TIME",
+        help="how long before `--stop-before` stages are asked to save, at least (default: 2min)",
+    )
+    parser.add_argument(
+        "--no-space-check", action="store_true", help="run also where the disk looks too small"
+    )
     shown = parser.add_mutually_exclusive_group()
     shown.add_argument("--quiet", action="store_true", help="show no progress")
     shown.add_argument("-v", "--verbose", action="store_true", help="show the stages' logs as they grow")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,15 +16,17 @@ from rlhfc.cli.terminal import colourful
 from rlhfc.compile.action import Pipeline
 from rlhfc.compile.world import World
 from rlhfc.environment import read_environment
+from rlhfc.errors import Diagnostic, UserError
 from rlhfc.plan.estimate import estimates
 from rlhfc.plan.planner import Plan
 from rlhfc.plan.saved import check_fresh
 from rlhfc.plan.select import plan_selected
 from rlhfc.run.board import Board
+from rlhfc.run.deadline import parse_deadline, parse_margin
 from rlhfc.run.display import Display, LogStreams, PlainDisplay, QuietDisplay
 from rlhfc.run.outcome import RunOutcome
 from rlhfc.run.pin import pin_sources
-from rlhfc.run.run import check, run_pipeline, this_machine_slots
+from rlhfc.run.run import Limits, check, run_pipeline, this_machine_slots
 from rlhfc.run.summary import closing_lines, run_document, table_lines, there_words
 from rlhfc.run.sweep import Sweep, sweep_documents, sweep_lines, sweeps
 from rlhfc.store.store import Store
@@ -36,6 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         UserError: the spec, an option, a source, the store or this machine does not fit.
     """
+    limits = _limits(arguments)
     saved = read_saved(arguments.spec)
     if saved is not None:
         take_options(arguments, saved)
@@ -53,9 +57,15 @@ def run(arguments: argparse.Namespace) -> int:
     if not plan.nothing_to_do and (tight := _quota(plan, there)) is not None:
         print(f"warning: {tight}", file=sys.stderr)
     store = Store.create(prepared.store, rehash=arguments.rehash)  # nothing has been written before
-    outcome = run_pipeline(plan, store, world, machine, _display(arguments), selected.asked.forced)
+    outcome = run_pipeline(plan, store, world, machine, _display(arguments), selected.asked.forced, limits)
     report = _report(pipeline, store, world)
-    _tell(arguments, outcome, sweeps(pipeline), report)
+    try:
+        _tell(arguments, outcome, sweeps(pipeline), report)
+        sys.stdout.flush()
+    except OSError:  # nobody listens any more; Python must not complain on its way out
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(nowhere, stream.fileno())
     return outcome.exit_status
 
 
@@ -67,6 +77,20 @@ def _quota(plan: Plan, store: Store) -> str | None:
     """
     known = estimates(plan, store, lambda stage, key: 0.0)
     return check_quota(store.layout, sum(estimate.size or 0 for estimate in known.values()))
+
+
+def _limits(arguments: argparse.Namespace) -> Limits:
+    """What the options hold the run to; times from now begin here.
+
+    Raises:
+        UserError: a time cannot be read, or has passed.
+    """
+    margin = parse_margin(arguments.stop_margin)
+    if arguments.stop_before is None:
+        if arguments.stop_margin is not None:
+            raise UserError(Diagnostic("`--stop-margin` goes with `--stop-before`"))
+        return Limits(space=not arguments.no_space_check)
+    return Limits(parse_deadline(arguments.stop_before, margin), not arguments.no_space_check)
 
 
 def _report(pipeline: Pipeline, store: Store, world: World) -> Path:

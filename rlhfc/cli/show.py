@@ -14,6 +14,7 @@ from rlhfc.plan.quantities import duration, size, value
 from rlhfc.plan.words import sentences
 from rlhfc.run.attempt import attempts
 from rlhfc.run.logs import clean
+from rlhfc.run.summary import adjusted_words
 from rlhfc.store.checkpoints import newest_with
 from rlhfc.store.store import Store
 
@@ -60,6 +61,8 @@ def _details(planned: StagePlan, key: str | None, store: Store) -> list[str]:
             lines.append(f"accepted  {accepted.time} by {accepted.who}: {accepted.why}")
             lines.append(f"made as   {accepted.before}")
         lines.append(f"finished  {result.finished}, {duration(result.seconds)}, {size(result.size)}")
+        if result.adjusted:
+            lines.append(f"fitted    with {adjusted_words(result.adjusted)}, after a lack of memory")
         lines += [_artefact(port, tree, store) for port, tree in result.outputs.items()]
         lines += [f"figure    {name} {value}" for name, value in result.summary.items()]
     for attempt in attempts(store.work(planned.stage, key)):

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from rlhfc.compile.action import Batch
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from rlhfc.compile.action import Action, Batch
 from rlhfc.errors import Diagnostic, UserError
 from rlhfc.kind import StageParams
 
@@ -70,6 +74,58 @@ def divide(field: str, whole: int, ranks: int, micro: int | None) -> Batch:
             f"set `micro_batch_size` to {_around(_divisors(share, share), micro)}",
         )
     return Batch(whole, micro, share // micro, ranks)
+
+
+def smaller(action: Action) -> Action | None:
+    """The same stage with at most half as many rows at once, and the same global batch.
+
+    ``micro_batch_size`` becomes a divisor of a rank's share; so does ``generation_batch_size``, of a kind
+    that has one. Half the rows of a forward take about half the memory of its activations.
+
+    Returns:
+        None when every forward has one row already, or when the sizes are in the key (``numerics: strict``).
+    """
+    if "numeric" in action.keyed_impacts:
+        return None
+    changes = dict(_halved(action))
+    if not changes:
+        return None
+    batch, micro = action.batch, changes.get("micro_batch_size")
+    if batch is not None and micro is not None:
+        share = batch.whole // batch.ranks
+        batch = replace(batch, micro=micro, accumulation=share // micro)
+    return replace(action, params=action.params.model_copy(update=changes), batch=batch)
+
+
+def with_sizes(action: Action, sizes: Mapping[str, int]) -> Action:
+    """The same stage halved until no size is above what ``sizes`` says, as far as that goes."""
+    while any(_size(action, name) > size for name, size in sizes.items()):
+        less = smaller(action)
+        if less is None:
+            break
+        action = less
+    return action
+
+
+def _halved(action: Action) -> Iterator[tuple[str, int]]:
+    params, batch = action.params, action.batch
+    micro = _size(action, "micro_batch_size")
+    if micro > 1:
+        share = batch.whole // batch.ranks if batch is not None else None
+        fitting = _divisors(share, micro // 2) if share is not None else [micro // 2]
+        yield "micro_batch_size", fitting[-1]
+    if hasattr(params, "generation_batch_size") and (drawn := _size(action, "generation_batch_size")) > 1:
+        yield "generation_batch_size", drawn // 2
+
+
+def _size(action: Action, name: str) -> int:
+    """Rows at once, whether the spec says so or a default does; 0 where the kind has no such size."""
+    params: Any = action.params
+    if name == "micro_batch_size" and action.batch is not None:
+        return action.batch.micro
+    if name == "generation_batch_size" and hasattr(params, name):
+        return int(getattr(params, name) or params.rollout_batch_size // params.ranks)
+    return int(getattr(params, name, None) or 0)
 
 
 def _divide(field: str, whole: int, ranks: int) -> int:

@@ -11,7 +11,7 @@ from rlhfc.plan.planner import Plan, StagePlan
 from rlhfc.plan.quantities import duration
 from rlhfc.run.attempt import Attempt, attempts
 from rlhfc.run.meter import recent
-from rlhfc.run.summary import figures
+from rlhfc.run.summary import adjusted_words, figures
 from rlhfc.store.checkpoints import newest_with
 from rlhfc.store.store import Store
 
@@ -80,6 +80,8 @@ def attempt_words(attempt: Attempt | None) -> str:
     if status.state == RUNNING:
         return RUNNING if attempt.lives() else "died with its run"
     words = f"{status.state} {duration(status.seconds)}" if status.ended else status.state
+    if status.adjusted:
+        words += f" with {adjusted_words(status.adjusted)}"
     return f"{words}: {status.reason}" if status.reason else words
 
 

@@ -12,7 +12,7 @@ from rlhfc.plan.quantities import duration, size
 from rlhfc.plan.words import sentences
 from rlhfc.report.charts import Panel, panels_of, series_of
 from rlhfc.report.graph import Graph, draw
-from rlhfc.run.summary import telling_first
+from rlhfc.run.summary import adjusted_words, telling_first
 from rlhfc.run.sweep import sweeps, table
 from rlhfc.store.checkpoints import newest_with, read_metrics
 from rlhfc.store.store import Store
@@ -169,6 +169,8 @@ def _stage(planned: StagePlan, end: Mapping[str, Any] | None, store: Store) -> S
     if result is None and end is not None and end["state"] in ("failed", "interrupted"):
         state = end["state"]
     causes = sentences(planned.reasons) if result is None else list((end or {}).get("reasons", ()))
+    if result is not None and result.adjusted:
+        causes.append(f"made with {adjusted_words(result.adjusted)}, after a lack of memory")
     summary = result.summary if result else {}
     panels, more = panels_of(series_of(_metrics(planned, store)))
     return StageFacts(

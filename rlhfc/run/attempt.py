@@ -1,7 +1,8 @@
 """An attempt: one launch of an action, in a folder of its own, with a status that survives crashes.
 
 States: ``running``, then ``done``, ``failed``, ``interrupted``, or ``lost`` when the run that
-watched it died.
+watched it died. ``running`` begins before the process does and ends after the result is published, so
+that whatever a crash leaves in between is known by it.
 """
 
 from __future__ import annotations
@@ -10,12 +11,14 @@ import json
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 from rlhfc.observe import LOOKED
+from rlhfc.run.fault import Fault
+from rlhfc.run.machine import machine_facts
 from rlhfc.run.process import Identity, end_processes, leftovers
 from rlhfc.store.checkpoints import COMPLETE, newest_checkpoint, places
 from rlhfc.store.files import remove_tree, write_atomic
@@ -37,6 +40,12 @@ class Status:
         returncode: exit status; below zero the signal; None when nobody saw it.
         reason: why it did not end well.
         devices: GPUs that it had.
+        host: machine that it ran on.
+        fault: what kind of fault ended it, of those in ``fault.py``.
+        checkpoint_before: step of the checkpoint that it went on from, 0 for none.
+        checkpoint_after: step of the newest checkpoint at its end; None when nobody looked.
+        checkpoint_size: bytes of that checkpoint.
+        adjusted: leaves that it had otherwise than the spec, with their values.
     """
 
     pipeline: str
@@ -50,6 +59,17 @@ class Status:
     returncode: int | None = None
     reason: str | None = None
     devices: tuple[int, ...] = ()
+    host: str = ""
+    fault: Fault | None = None
+    checkpoint_before: int = 0
+    checkpoint_after: int | None = None
+    checkpoint_size: int | None = None
+    adjusted: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def progressed(self) -> bool:
+        """Whether it left a newer checkpoint than it found."""
+        return (self.checkpoint_after or 0) > self.checkpoint_before
 
     @property
     def seconds(self) -> float:
@@ -87,8 +107,13 @@ class Attempt:
             if text.pop("format") != STATUS_FORMAT:
                 return None
             head = text.pop("head")
-            devices = tuple(text.pop("devices"))
-            return Status(**text, head=Identity(**head) if head else None, devices=devices)
+            devices, fault = tuple(text.pop("devices")), text.pop("fault", None)
+            return Status(
+                **text,
+                head=Identity(**head) if head else None,
+                devices=devices,
+                fault=Fault(fault) if fault else None,
+            )
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
@@ -100,11 +125,12 @@ class Attempt:
     def write_launch(
         self, argv: Sequence[str], config: Mapping[str, Any], environment: Mapping[str, str]
     ) -> None:
-        """Write what is launched: command, resolved config, and the variables that we add."""
+        """Write what is launched: command, resolved config, the variables that we add, and the machine."""
         for name, value in (
             ("argv.json", list(argv)),
             ("config.json", config),
             ("env.json", dict(environment)),
+            ("machine.json", machine_facts()),
         ):
             write_atomic(self.folder / name, _json(value))
 
@@ -201,8 +227,15 @@ def settle_leftovers(work: Path) -> Iterator[str]:
             yield f"{status.stage}: ended {count} that a dead run had left behind"
             end_processes(pids)
         (attempt.folder / "stop").touch()
+        left = newest_checkpoint(work)
         attempt.write_status(
-            replace(status, state="lost", ended=_last_sign(attempt), reason="the run that watched it died")
+            replace(
+                status,
+                state="lost",
+                ended=_last_sign(attempt),
+                reason="the run that watched it died",
+                checkpoint_after=left[0] if left else 0,
+            )
         )
 
 

@@ -38,6 +38,32 @@ class QuietDisplay:
         """See :class:`Display`."""
 
 
+class LastingDisplay:
+    """Shows what another display shows, as long as somebody looks.
+
+    A terminal that was closed, or a pipe whose reader has gone, must not cost the run: what is being
+    computed is worth more than what is said of it.
+    """
+
+    def __init__(self, shown: Display) -> None:
+        """Take the display that may fail."""
+        self._shown: Display = shown
+
+    def refresh(self) -> None:
+        """See :class:`Display`."""
+        try:
+            self._shown.refresh()
+        except OSError:
+            self._shown = QuietDisplay()
+
+    def close(self) -> None:
+        """See :class:`Display`."""
+        try:
+            self._shown.close()
+        except OSError:
+            self._shown = QuietDisplay()
+
+
 class LogStreams:
     """New lines of the logs of all running stages, with the stage's name in front."""
 

@@ -10,6 +10,7 @@ import os
 import queue
 import threading
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,8 +25,10 @@ from rlhfc.plan.words import sentence
 from rlhfc.run.board import Board
 from rlhfc.run.outcome import GOOD, Failure, StageOutcome, State
 from rlhfc.run.process import Launcher, Session
+from rlhfc.run.shop import Workshop
 from rlhfc.run.slots import Slots
-from rlhfc.run.stage import StageRun, Workshop
+from rlhfc.run.space import SpaceCheck
+from rlhfc.run.stage import StageRun
 from rlhfc.run.summary import FIGURES, figures
 from rlhfc.store.holder import Holder
 from rlhfc.store.pins import Pins
@@ -39,19 +42,26 @@ class Interrupts:
 
     def __init__(self) -> None:
         self.level = 0
+        self.reason: str | None = None
 
     def ask(self) -> None:
         """Ask once more."""
         self.level += 1
 
+    def at_least(self, level: int, reason: str) -> None:
+        """Ask so often, for a reason that is no signal."""
+        if self.level < level:
+            self.level, self.reason = level, reason
+
 
 class Care:
-    """The commands that run now, and what has been asked of them. See :class:`rlhfc.run.stage.Control`."""
+    """The commands that run now, and what has been asked of them. See :class:`rlhfc.run.shop.Control`."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._sessions: dict[Session, Path] = {}
         self._level = 0
+        self._stopping = threading.Event()
 
     def stopping(self) -> bool:
         """Whether nothing new may be started."""
@@ -60,6 +70,21 @@ class Care:
     def ending(self) -> bool:
         """Whether running commands have been told to end, saved or not."""
         return self._level >= 2
+
+    def pause(self, seconds: float) -> None:
+        """Wait, until the run is stopping at the latest."""
+        self._stopping.wait(seconds)
+
+    def dump(self) -> None:
+        """Ask every command for its stacks, which go into its log."""
+        with self._lock:
+            for session in self._sessions:
+                session.dump()
+
+    def working(self) -> list[Path]:
+        """Folders of the actions whose commands run now."""
+        with self._lock:
+            return [stop_file.parents[2] for stop_file in self._sessions.values()]
 
     def watch(self, session: Session, stop_file: Path) -> None:
         """Take a command into care; what was asked of the others is asked of it as well."""
@@ -77,13 +102,15 @@ class Care:
         with self._lock:
             if level > self._level:
                 self._level = level
+                self._stopping.set()
                 for session, stop_file in self._sessions.items():
                     self._ask(session, stop_file)
 
     def _ask(self, session: Session, stop_file: Path) -> None:
-        if self._level == 1:
-            stop_file.touch()
-        elif self._level == 2:
+        if self._level >= 1:
+            with suppress(OSError):  # on a full disk nothing can be saved either
+                stop_file.touch()
+        if self._level == 2:
             session.terminate()
         elif self._level >= 3:
             session.kill()
@@ -96,6 +123,7 @@ class Means:
     Attributes:
         libraries: version of an installed distribution.
         digests: digests of local files, to see whether they change.
+        space: refuses what cannot fit on the disk; None for no such check.
     """
 
     store: Store
@@ -103,6 +131,7 @@ class Means:
     digests: Digester
     slots: Slots
     launcher: Launcher
+    space: SpaceCheck | None = None
 
 
 class Executor:
@@ -139,8 +168,11 @@ class Executor:
             means.digests,
             self.care,
             secrets=_secrets(self.pipeline, os.environ),
+            space=means.space,
         )
         try:
+            refresh()
+            self._obey(interrupts)  # there may be no time left for anything
             self._advance(shop)
             while self._threads:
                 refresh()

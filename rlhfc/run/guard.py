@@ -1,16 +1,22 @@
 """The process between a run and the command of an attempt. No process survives its parent.
 
-Started as a script (``python -I -S guard.py EXIT_FILE COMMAND…``) at the head of a session of its
-own, so it imports nothing of rlhfc and starts in some 20 ms. It stays in place instead of turning
-into the command, because the kernel ties a death signal to one process only: ``deepspeed`` killed
-by its parent's death leaves its ranks behind. The guard is the reaper of all its descendants, finds
-those that changed session too, and ends them all when the run is gone.
+Started as a script (``python -I -S guard.py EXIT_FILE RANKS COMMAND…``) at the head of a session of its
+own; it imports ``streams.py`` and the standard library only, to be there quickly. It stays in place
+instead of turning into the command, because the kernel ties a death signal to one process only:
+``deepspeed`` killed by its parent's death leaves its ranks behind. The guard is the reaper of all its
+descendants, finds those that changed session too, and ends them all when the run is gone.
 
 Standard input is the line to the run. First comes a JSON object of secrets, value by name: where there
 are any, the command writes into a pipe, and the guard puts ``<env:NAME>`` in their place on the way to
-the log. Then ``t`` asks for SIGTERM to every descendant, ``k`` for SIGKILL; end of file means that the
-run has died, and is a ``k``. When the command has ended, what lives on after a grace period is a
-survivor: noted, then ended. ``EXIT_FILE`` gets, atomically,
+the log. Then ``d`` asks every descendant that can for a dump of its stacks, ``t`` for SIGTERM to all of
+them, ``k`` for SIGKILL; end of file means that the run has died, and is a ``k``.
+
+With several RANKS each gets a pipe of its own, named in ``RLHFC_RANK_STREAMS``, so that the log has
+whole lines and beside it lies a log for each rank. A rank that does not open its pipe speaks into the
+log.
+
+When the command has ended, what lives on after a grace period is a survivor: noted, then ended.
+``EXIT_FILE`` gets, atomically,
 ``{"returncode": 0, "survivors": [{"pid": 1, "command": "…"}], "orphaned": false}``;
 a return code below zero is the signal that killed the command.
 """
@@ -20,128 +26,64 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import select
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
 from types import FrameType
+
+if not __package__:  # started as a script, and isolated: nothing of rlhfc is on the path
+    sys.path.append(str(Path(__file__).parents[2]))
+
+from rlhfc.run.streams import Pump, RankPump, Redactor, write_all
 
 GRACE_SECONDS = 2.0  # helpers of a command may need a moment to notice that it has ended
 TERM_SECONDS = 5.0
 SET_PDEATHSIG, SET_CHILD_SUBREAPER = 1, 36  # <linux/prctl.h>
 CANNOT_START = 127
-LONG_LINE = 8  # characters of a line that is a secret by itself
+DUMP = signal.SIGUSR1  # `run_stage` of rlhfc/stages/common/job.py answers it
+RANK_STREAMS = "RLHFC_RANK_STREAMS"
 COMMAND_LENGTH = 400  # characters of a command that a message shows
 
 Survivor = dict[str, int | str]
 
 
-def main(exit_file: str, command: list[str]) -> int:
+def main(exit_file: str, ranks: int, command: list[str]) -> int:
     """Run the command, guard it, write down how it ended."""
     if (secrets := _first_line()) is None:
         return 1  # the run died before it could say anything
     import ctypes  # here: who imports this module for the rest of it is spared a slow import
 
-    pump = _Pump(secrets) if secrets else None
+    pump = Pump(secrets) if secrets else None
+    logs = [Path(exit_file).with_name(f"rank{rank}.log") for rank in range(ranks if ranks > 1 else 0)]
+    rank_pumps = [RankPump(secrets, log) for log in logs]
+    if rank_pumps:
+        os.environ[RANK_STREAMS] = os.pathsep.join(rank.address for rank in rank_pumps)
     prctl = ctypes.CDLL(None, use_errno=True).prctl
     prctl(SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     wakeup = _signals_to_pipe()
     child = _start(command, prctl, pump)
-    guard = _Guard(child, wakeup, pump)
+    pumps = [*([pump] if pump is not None else []), *rank_pumps]
+    guard = _Guard(child, wakeup, pumps, Redactor(secrets))
     guard.watch()
-    survivors = guard.end_survivors(Redactor(secrets))
-    if pump is not None:
-        pump.drain()
+    survivors = guard.end_survivors()
+    for each in pumps:
+        each.drain()
     outcome = {"returncode": guard.returncode, "survivors": survivors, "orphaned": guard.orphaned}
     _write(exit_file, json.dumps(outcome))
     return 0
 
 
-class Redactor:
-    """Puts ``<env:NAME>`` in the place of secrets and their lines, in bytes that come piece by piece."""
-
-    def __init__(self, secrets: Mapping[str, str]) -> None:
-        """Take the secrets, value by name. Each of several lines is one too: logs are cut into lines."""
-        self._names: dict[bytes, bytes] = {}
-        for name, value in secrets.items():
-            lines = [line.strip() for line in value.splitlines()]
-            # Without the white space around it too: that is cut off before a secret is used.
-            for part in (value, value.strip(), *(line for line in lines if len(line) >= LONG_LINE)):
-                if part:
-                    self._names.setdefault(os.fsencode(part), f"<env:{name}>".encode())
-        longest_first = sorted(self._names, key=len, reverse=True)
-        self._pattern = re.compile(b"|".join(map(re.escape, longest_first)))
-        self._first = re.compile(
-            b"[%s]" % b"".join({re.escape(part[:1]) for part in longest_first} or {b" "})
-        )
-        self._longest = len(longest_first[0]) if longest_first else 0
-        self._held = b""
-
-    def feed(self, data: bytes) -> bytes:
-        """What may be shown by now; an end that a secret may begin with is held back."""
-        data = self._held + data
-        done, shown = 0, b""
-        open_end = self._open_end(data, 0)
-        for found in self._pattern.finditer(data) if self._names else ():
-            if found.start() >= open_end:
-                break
-            shown += data[done : found.start()] + self._names[found[0]]
-            done = found.end()
-        open_end = self._open_end(data, done)
-        self._held = data[open_end:]
-        return shown + data[done:open_end]
-
-    def flush(self) -> bytes:
-        """The rest, at the end."""
-        rest, self._held = self._held, b""
-        return self._pattern.sub(lambda found: self._names[found[0]], rest) if self._names else rest
-
-    def whole(self, data: bytes) -> bytes:
-        """Bytes that are all there is."""
-        return self.feed(data) + self.flush()
-
-    def _open_end(self, data: bytes, after: int) -> int:
-        """Where the longest end of ``data`` begins that a secret begins with."""
-        within = max(after, len(data) - self._longest + 1)
-        for found in self._first.finditer(data, within):
-            end = data[found.start() :]
-            if any(len(end) < len(part) and part.startswith(end) for part in self._names):
-                return found.start()
-        return len(data)
-
-
-class _Pump:
-    """Carries what the command says to our own output, redacted."""
-
-    def __init__(self, secrets: Mapping[str, str]) -> None:
-        self.redactor = Redactor(secrets)
-        self.reader, self.writer = os.pipe()
-        os.set_blocking(self.reader, False)
-
-    def move(self) -> bool:
-        """Pass on what there is; tell whether there may be more."""
-        try:
-            data = os.read(self.reader, 65536)
-        except BlockingIOError:
-            return False
-        _write_all(1, self.redactor.feed(data))
-        return bool(data)
-
-    def drain(self) -> None:
-        """Pass on the rest, when nobody is left to write."""
-        while self.move():
-            pass
-        _write_all(1, self.redactor.flush())
-
-
 class _Guard:
-    def __init__(self, child: int, wakeup: int, pump: _Pump | None) -> None:
-        self.child, self.wakeup, self.pump = child, wakeup, pump
+    def __init__(self, child: int, wakeup: int, pumps: Sequence[Pump], redactor: Redactor) -> None:
+        self.child, self.wakeup, self.redactor = child, wakeup, redactor
+        self.pumps = {pump.reader: pump for pump in pumps}
         self.returncode: int | None = None
         self.orphaned = False
-        self.sources = [0, wakeup, *([pump.reader] if pump is not None else [])]
+        self.sources = [0, wakeup, *self.pumps]
 
     def watch(self) -> None:
         """Until the command has ended: reap, and do as the run says."""
@@ -150,11 +92,11 @@ class _Guard:
             self._listen(timeout=None)
             self._reap()
 
-    def end_survivors(self, redactor: Redactor) -> list[Survivor]:
+    def end_survivors(self) -> list[Survivor]:
         """Wait, note who is left, end them."""
         self._wait_for_all(0.0 if self.orphaned else GRACE_SECONDS)
         left = descendants(os.getpid())
-        found: list[Survivor] = [{"pid": pid, "command": command_line(pid, redactor)} for pid in left]
+        found: list[Survivor] = [{"pid": pid, "command": command_line(pid, self.redactor)} for pid in left]
         if found:
             _signal_all(signal.SIGTERM)
             self._wait_for_all(TERM_SECONDS)
@@ -170,13 +112,16 @@ class _Guard:
             for number in os.read(self.wakeup, 64):
                 if number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
                     _signal_all(signal.SIGTERM)
-        if self.pump is not None and self.pump.reader in ready and not self.pump.move():
-            self.sources.remove(self.pump.reader)
+        for source in ready:
+            if source in self.pumps and not self.pumps[source].move():
+                self.sources.remove(source)
         if 0 in ready:
             orders = os.read(0, 64)
             if not orders:
                 self.sources.remove(0)
                 self.orphaned = True
+            if b"d" in orders:
+                dump_all(self.redactor)
             if not orders or b"k" in orders:
                 _signal_all(signal.SIGKILL)
             elif b"t" in orders:
@@ -233,7 +178,7 @@ def _first_line() -> dict[str, str] | None:
     return secrets
 
 
-def _start(command: list[str], prctl: Callable[..., int], pump: _Pump | None) -> int:
+def _start(command: list[str], prctl: Callable[..., int], pump: Pump | None) -> int:
     """Fork and execute. Only this thread exists, so nothing can hold a lock across the fork."""
     guard = os.getpid()
     child = os.fork()
@@ -280,6 +225,33 @@ def _signal_all(number: signal.Signals) -> None:
             continue
 
 
+def dump_all(redactor: Redactor) -> None:
+    """Ask every descendant for its stacks; of those that would die of it, note where they are."""
+    for pid in descendants(os.getpid()):
+        facts = _facts(pid)
+        if int(facts.get("SigCgt", "0"), 16) >> (DUMP - 1) & 1:
+            with suppress(ProcessLookupError):
+                os.kill(pid, DUMP)
+        elif facts:
+            where = f"state {facts.get('State', '?')}, waits in {_read(f'/proc/{pid}/wchan') or '?'}"
+            line = f"no stack of process {pid} `{command_line(pid, redactor)}`: {where}\n"
+            write_all(1, line.encode())
+
+
+def _facts(pid: int) -> dict[str, str]:
+    """Fields of ``/proc/<pid>/status``; none when it is gone."""
+    lines = _read(f"/proc/{pid}/status").splitlines()
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, "rb") as stream:
+            return stream.read().decode(errors="replace")
+    except OSError:
+        return ""
+
+
 def command_line(pid: int, redactor: Redactor) -> str:
     """Tell the command of a process; empty when it is gone."""
     try:
@@ -289,14 +261,6 @@ def command_line(pid: int, redactor: Redactor) -> str:
         return ""
     # Cut last: of a secret that is cut through, the beginning would be shown.
     return redactor.whole(words).decode(errors="replace")[:COMMAND_LENGTH].strip()
-
-
-def _write_all(descriptor: int, data: bytes) -> None:
-    try:
-        while data:
-            data = data[os.write(descriptor, data) :]
-    except OSError:  # a full disk: the command must not hang for it, and its result will not fit either
-        return
 
 
 def _write(path: str, text: str) -> None:
@@ -309,4 +273,4 @@ def _write(path: str, text: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], sys.argv[2:]))
+    sys.exit(main(sys.argv[1], int(sys.argv[2]), sys.argv[3:]))

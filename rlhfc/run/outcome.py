@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
@@ -60,6 +60,8 @@ class StageOutcome:
         attempt: number of the attempt in this run, or None.
         checkpoint: step and last step to go on from, when it did not end well.
         blocked_by: upstream stages that did not end well.
+        faults: kinds of fault after which it was launched again in this run.
+        adjusted: leaves that its last launch had otherwise than the spec.
     """
 
     stage: str
@@ -72,6 +74,8 @@ class StageOutcome:
     failure: Failure | None = None
     checkpoint: tuple[int, int] | None = None
     blocked_by: tuple[str, ...] = ()
+    faults: tuple[str, ...] = ()
+    adjusted: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,7 @@ class RunOutcome:
         run: its identifier in the ledger.
         interrupted: whether it was asked to stop.
         seconds: wall time.
+        reason: why it was asked to stop, where that was no signal.
     """
 
     run: str
@@ -89,6 +94,7 @@ class RunOutcome:
     stages: Mapping[str, StageOutcome]
     interrupted: bool
     seconds: float
+    reason: str | None = None
 
     @property
     def nothing_to_do(self) -> bool:

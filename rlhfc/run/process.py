@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Protocol
 
 from rlhfc.run import guard
+from rlhfc.run.streams import Redactor
 
 MARKER = "RLHFC_ATTEMPT"
 EXIT_FILE = "exit.json"
@@ -61,6 +62,9 @@ class Session(Protocol):
     def identity(self) -> Identity:
         """Head of its session."""
 
+    def dump(self) -> None:
+        """Ask every process of it to write its stacks into the log."""
+
     def terminate(self) -> None:
         """Ask every process of it to end."""
 
@@ -75,7 +79,12 @@ class Launcher(Protocol):
     """Starts commands. The real one is :class:`LocalLauncher`; tests have others."""
 
     def start(
-        self, argv: Sequence[str], environment: Mapping[str, str], folder: Path, secrets: Mapping[str, str]
+        self,
+        argv: Sequence[str],
+        environment: Mapping[str, str],
+        folder: Path,
+        secrets: Mapping[str, str],
+        ranks: int = 1,
     ) -> Session:
         """Start a command in ``folder``; its output goes to ``folder/log``.
 
@@ -84,6 +93,7 @@ class Launcher(Protocol):
             environment: variables on top of our own.
             folder: the attempt's.
             secrets: by name, what the log must not show.
+            ranks: with several, what each says goes to ``rank0.log``, ``rank1.log``, … as well.
         """
 
 
@@ -91,13 +101,18 @@ class LocalLauncher:
     """Starts commands on this machine, each under a guard (see ``guard.py``)."""
 
     def start(
-        self, argv: Sequence[str], environment: Mapping[str, str], folder: Path, secrets: Mapping[str, str]
+        self,
+        argv: Sequence[str],
+        environment: Mapping[str, str],
+        folder: Path,
+        secrets: Mapping[str, str],
+        ranks: int = 1,
     ) -> Session:
         """See :class:`Launcher`."""
         exit_file = folder / EXIT_FILE
         with (folder / "log").open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-I", "-S", guard.__file__, str(exit_file), *argv],
+                [sys.executable, "-I", "-S", guard.__file__, str(exit_file), str(ranks), *argv],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -105,16 +120,18 @@ class LocalLauncher:
                 env={**os.environ, **environment, MARKER: str(folder)},
                 start_new_session=True,
             )
-        return _LocalSession(process, exit_file, secrets)
+        return _LocalSession(process, folder, secrets)
 
 
 class _LocalSession:
-    def __init__(self, process: subprocess.Popen[bytes], exit_file: Path, secrets: Mapping[str, str]) -> None:
-        self._process = process
-        self._exit_file = exit_file
-        self._redactor = guard.Redactor(secrets)
+    def __init__(self, process: subprocess.Popen[bytes], folder: Path, secrets: Mapping[str, str]) -> None:
+        self._process, self._folder = process, folder
+        self._redactor = Redactor(secrets)
         self.identity = Identity(process.pid, start_time(process.pid) or 0, boot_id())
         self._order(json.dumps(dict(secrets)).encode() + b"\n")
+
+    def dump(self) -> None:
+        self._order(b"d")
 
     def terminate(self) -> None:
         self._order(b"t")
@@ -133,9 +150,10 @@ class _LocalSession:
             with suppress(OSError):
                 self._process.stdin.close()
         try:
-            outcome = json.loads(self._exit_file.read_bytes())
-        except (OSError, ValueError):
-            return Exit(None, strays)  # the guard itself was killed
+            outcome = json.loads((self._folder / EXIT_FILE).read_bytes())
+        except (OSError, ValueError):  # the guard itself was killed
+            end_processes(leftovers(self._folder, None))  # what has left its session
+            return Exit(None, strays)
         return Exit(outcome["returncode"], tuple(s["command"] for s in outcome["survivors"]) + strays)
 
     def _order(self, order: bytes) -> None:

@@ -22,13 +22,15 @@ from rlhfc.plan.words import sentences
 from rlhfc.provenance import commit_of
 from rlhfc.run import preflight
 from rlhfc.run.board import Board
-from rlhfc.run.display import Display
+from rlhfc.run.deadline import Deadline, Lookout
+from rlhfc.run.display import Display, LastingDisplay
 from rlhfc.run.executor import Executor, Interrupts, Means
 from rlhfc.run.outcome import EXIT_INTERRUPTED, THERE, RunOutcome
 from rlhfc.run.process import LocalLauncher, own_identity
 from rlhfc.run.recover import settle_store
-from rlhfc.run.signals import counted
+from rlhfc.run.signals import counted, dumped
 from rlhfc.run.slots import Slots
+from rlhfc.run.space import SpaceCheck
 from rlhfc.store.store import Store
 
 STOPPING = (
@@ -49,6 +51,22 @@ class Machine:
 
     cpus: int
     devices: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a run is held to.
+
+    Attributes:
+        deadline: when it has to have stopped, or None.
+        space: whether it is refused where the disk is too small.
+    """
+
+    deadline: Deadline | None = None
+    space: bool = True
+
+
+NO_LIMITS = Limits()
 
 
 def this_machine_slots(gpus: int, visible: str | None) -> Machine:
@@ -72,11 +90,19 @@ def run_pipeline(
     machine: Machine,
     show: Callable[[Board], Display],
     forced: Collection[str] = (),
+    limits: Limits = NO_LIMITS,
 ) -> RunOutcome:
-    """Run what is not done yet, of a plan that :func:`check` has let pass."""
+    """Run what is not done yet, of a plan that :func:`check` has let pass.
+
+    Raises:
+        UserError: what is to run does not fit on the disk.
+    """
     began, pipeline = time.monotonic(), plan.pipeline
     slots = Slots(machine.cpus, machine.devices)
-    means = Means(store, world.libraries, world.digests, slots, LocalLauncher())
+    space = SpaceCheck.of(plan, store) if limits.space else None
+    if space is not None:
+        space.check_run(plan)
+    means = Means(store, world.libraries, world.digests, slots, LocalLauncher(), space)
     executor, interrupts = Executor(pipeline, means, forced), Interrupts()
 
     def stop() -> None:
@@ -91,9 +117,22 @@ def run_pipeline(
     noted = any(before[name] != planned.key or not planned.result for name, planned in plan.stages.items())
     if noted:
         _record_start(run, pipeline, store)
-    with counted(stop), closing(show(executor.board)) as display:
-        stages = executor.run(run, interrupts, display.refresh)
-    outcome = RunOutcome(run, pipeline.name, stages, interrupts.level > 0, time.monotonic() - began)
+    lookout = Lookout(limits.deadline, executor.care.working) if limits.deadline is not None else None
+
+    def tick() -> None:
+        if lookout is not None and (level := lookout.level()) > interrupts.level:
+            interrupts.at_least(level, lookout.words)
+            executor.board.say(STOPPING[level - 1])
+        display.refresh()
+
+    with (
+        counted(stop),
+        dumped(executor.care.dump),
+        closing(LastingDisplay(show(executor.board))) as display,
+    ):
+        stages = executor.run(run, interrupts, tick)
+    seconds = time.monotonic() - began
+    outcome = RunOutcome(run, pipeline.name, stages, interrupts.level > 0, seconds, interrupts.reason)
     record(outcome, plan, before, store)
     if noted:
         _record_end(outcome, store)
@@ -123,6 +162,7 @@ def _record_end(outcome: RunOutcome, store: Store) -> None:
         run=outcome.run,
         pipeline=outcome.pipeline,
         state=states.get(outcome.exit_status, "failed"),
+        reason=outcome.reason,
         seconds=round(outcome.seconds, 3),
         stages={
             name: {"kind": ended.kind, "state": str(ended.state), "key": ended.key}
@@ -166,6 +206,8 @@ def record(outcome: RunOutcome, plan: Plan, before: Mapping[str, str | None], st
             key=ended.key,
             state=str(ended.state),
             seconds=round(ended.seconds, 3),
+            faults=list(ended.faults),
+            adjusted=dict(ended.adjusted),
             reasons=sentences(_causes(plan.stages[stage].reasons, before[stage], ended.key, store)),
         )
 

@@ -1,83 +1,33 @@
-"""One stage of a run: lock its key, look again, launch, verify, publish."""
+"""One stage of a run: lock its key, look again, launch until it is done or hopeless, publish."""
 
 from __future__ import annotations
 
-import os
-import sys
 import time
-from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any, Protocol
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
 
-from rlhfc.compile.action import Action, Launch, WorkPaths
-from rlhfc.compile.digests import Digester
-from rlhfc.compile.render import launch_argv, launch_environment, resolved_config
-from rlhfc.compile.secrets import revealed
-from rlhfc.run.attempt import (
-    Attempt,
-    Status,
-    attempts_since_done,
-    new_attempt,
-    remove_outputs,
-    settle_leftovers,
-    take_over,
-)
-from rlhfc.run.board import Board
+from rlhfc.compile.action import Action
+from rlhfc.compile.batch import with_sizes
+from rlhfc.plan.quantities import duration
+from rlhfc.run.attempt import Status, attempts_since_done, remove_outputs, settle_leftovers
+from rlhfc.run.fault import Fault
 from rlhfc.run.inputs import DownloadError, Inputs, Outputs, changed_code, changed_input, materialise
-from rlhfc.run.judge import StageFailedError, judge
+from rlhfc.run.judge import StageFailedError
+from rlhfc.run.launch import AttemptRun, Order
 from rlhfc.run.outcome import Failure, StageOutcome
 from rlhfc.run.outcome import State as StageState
-from rlhfc.run.process import Launcher, Session, free_port
-from rlhfc.run.slots import Grant, Slots, need_of
+from rlhfc.run.retry import OF_THE_MACHINE, Again, adjusted, next_launch, refusal
+from rlhfc.run.shop import Workshop
+from rlhfc.run.slots import Grant, need_of
+from rlhfc.run.space import full_failure, is_full
+from rlhfc.run.summary import adjusted_words
 from rlhfc.run.verify import Manifest
-from rlhfc.store.digest import canonical_json
-from rlhfc.store.files import make_folder, write_atomic
 from rlhfc.store.holder import Holder
 from rlhfc.store.leases import Hold, LostLockError
-from rlhfc.store.ledger import utc_now
 from rlhfc.store.locks import StoppedError
 from rlhfc.store.publish import Product
 from rlhfc.store.records import ActionResult, DamagedRecordError
-from rlhfc.store.store import Store
-
-
-class Control(Protocol):
-    """What a stage's thread asks of the run that it belongs to."""
-
-    def stopping(self) -> bool:
-        """Whether nothing new may be started."""
-
-    def ending(self) -> bool:
-        """Whether running commands have been told to end, saved or not."""
-
-    def watch(self, session: Session, stop_file: Path) -> None:
-        """Take a running command into the run's care."""
-
-    def unwatch(self, session: Session) -> None:
-        """Release a command that has ended."""
-
-
-@dataclass(frozen=True)
-class Workshop:
-    """What all stages of a run share.
-
-    Attributes:
-        secrets: of the whole spec: every stage inherits all variables of ours, and may tell them.
-        made: keys that this run has made. Who forces a stage wants it made once, not for each of its
-            variants that come to the same.
-    """
-
-    run: str
-    store: Store
-    slots: Slots
-    board: Board
-    launcher: Launcher
-    digests: Digester
-    control: Control
-    secrets: Mapping[str, str]
-    made: set[str] = field(default_factory=set)
 
 
 class StageRun:
@@ -98,8 +48,8 @@ class StageRun:
         self.work = shop.store.work(action.stage, key)
         self.before: ActionResult | None = None
         self.hold = Hold()
-        self.launched: float | None = None
-        self.attempt: Attempt | None = None
+        self.attempt: AttemptRun | None = None
+        self.faults: list[Fault] = []
 
     def perform(self) -> StageOutcome:
         """Do it; what goes wrong is in the outcome.
@@ -107,7 +57,7 @@ class StageRun:
         Raises:
             Exception: a mistake of ours.
         """
-        shop, stage = self.shop, self.action.stage
+        shop = self.shop
         try:
             holder, stopping = Holder.me(shop.run), shop.control.stopping
             with shop.store.locks.key(self.key, holder, stopping, self._announce_wait) as self.hold:
@@ -117,12 +67,7 @@ class StageRun:
                     return self._outcome(StageState.CACHED, result=result)
                 for line in settle_leftovers(self.work):
                     shop.board.say(line)
-                shop.board.change(stage, state=StageState.QUEUED, detail="waits for a slot")
-                need = need_of(self.action)
-                with shop.slots.held(need, shop.control.stopping) as grant:
-                    if grant is None:
-                        raise StoppedError
-                    result = self._attempt(grant)
+                result = self._launch_until_done()
                 shop.made.add(self.key)
             return self._outcome(StageState.DONE, result=result)
         except StoppedError:
@@ -139,8 +84,7 @@ class StageRun:
             hint = "run the same command again: what is damaged is made anew"
             return self._outcome(StageState.FAILED, failure=Failure(f"an input is damaged: {damage}", hint))
         except OSError as error:
-            text = f"{error.strerror or error}: `{error.filename}`" if error.filename else str(error)
-            return self._outcome(StageState.FAILED, failure=Failure(text))
+            return self._outcome(StageState.FAILED, failure=self._disk_failure(error))
 
     @property
     def _replaces(self) -> bool:
@@ -150,104 +94,126 @@ class StageRun:
         there = self.shop.store.lookup(self.key)
         return there is not None and bool(self.action.lacking(there.outputs))
 
-    def _attempt(self, grant: Grant) -> ActionResult:
+    def _launch_until_done(self) -> ActionResult:
+        """Launch, and again after a fault that a further launch may get over.
+
+        Raises:
+            StageFailedError: the last launch did not end well.
+            StoppedError: the run is stopping.
+        """
+        action, shop = self._as_it_fitted(), self.shop
+        while True:
+            self._refuse_hopeless(action)
+            shop.board.change(action.stage, state=StageState.QUEUED, detail="waits for a slot")
+            with shop.slots.held(need_of(action), shop.control.stopping) as grant:
+                if grant is None:
+                    raise StoppedError
+                try:
+                    return self._attempt(grant, action)
+                except StageFailedError as failed:
+                    again = self._again(failed, action)
+                    if again is None:
+                        raise
+            action = again.action
+            self._wait(again)
+
+    def _again(self, failed: StageFailedError, action: Action) -> Again | None:
+        """What to launch after a failure, said and noted; None when that is the end of it."""
+        if failed.fault is None or self.shop.control.stopping():
+            return None
+        retried = sum(fault in OF_THE_MACHINE for fault in self.faults)
+        again = next_launch(failed.fault, action, retried)
+        if again is None or (failed.fault in OF_THE_MACHINE and refusal(action.stage, self._tried())):
+            return None
+        assert self.attempt is not None
+        self.faults.append(failed.fault)
+        self.shop.store.ledger.append(
+            "retried",
+            run=self.shop.run,
+            pipeline=action.pipeline,
+            stage=action.stage,
+            key=self.key,
+            attempt=self.attempt.folder.number,
+            fault=str(failed.fault),
+            reason=failed.failure.message,
+            pause=round(again.pause, 3),
+            adjusted=adjusted(self.action, again.action),
+        )
+        when = f"in {duration(again.pause)}" if again.pause else "now"
+        what = f" with {again.words}" if again.words else ""
+        self.shop.board.say(f"{action.stage}: {failed.failure.message}; launching it again {when}{what}")
+        return again
+
+    def _wait(self, again: Again) -> None:
+        """Pause; StageFailedError when the run is stopping meanwhile."""
+        if again.pause:
+            detail = f"pauses for {duration(again.pause)} before its next launch"
+            self.shop.board.change(self.action.stage, state=StageState.QUEUED, detail=detail)
+            self.shop.control.pause(again.pause)
+        if self.shop.control.stopping():
+            raise StageFailedError("interrupted", Failure("stopped before it was launched again"))
+
+    def _as_it_fitted(self) -> Action:
+        """The action, with the smaller micro-batch that its last launch had come to, if it had."""
+        tried = attempts_since_done(self.work)
+        sizes = tried[-1].adjusted if tried else {}
+        action = with_sizes(self.action, sizes)
+        if words := adjusted_words(adjusted(self.action, action)):
+            self.shop.board.say(f"{action.stage}: goes on with {words}, which fitted into memory")
+        return action
+
+    def _refuse_hopeless(self, action: Action) -> None:
+        """Raise StageFailedError for a launch that is known to fail: in vain before, or without space."""
+        failure = refusal(action.stage, self._tried())
+        if failure is None and self.shop.space is not None:
+            failure = self.shop.space.refusal(action, self.key, self.outputs)
+        if failure is not None:
+            raise StageFailedError("failed", failure)
+
+    def _tried(self) -> list[Status]:
+        """Attempts that one result takes; who forces a stage starts counting anew."""
+        tried = attempts_since_done(self.work)
+        return [status for status in tried if status.run == self.shop.run] if self.force else tried
+
+    def _attempt(self, grant: Grant, action: Action) -> ActionResult:
         """Launch, wait, judge, publish.
 
         Raises:
             StageFailedError: it did not end well.
         """
-        shop, action = self.shop, self.action
+        shop = self.shop
         inputs = materialise(action, self.outputs, shop.store)
-        paths = self._prepare()
-        session, status = self._launch(grant, inputs, paths)
-        assert self.attempt is not None
-        self.hold.when_lost(session.kill)
-        try:
-            exit = session.wait()
-        finally:
-            shop.control.unwatch(session)
-        status = replace(status, ended=utc_now(), returncode=exit.returncode)
-        try:
-            self.hold.check()
-            manifest = judge(exit, self.attempt, paths, self.key, ending=shop.control.ending())
+        changes = adjusted(self.action, action)
+        recorded = self.document["recorded"] | {f"params.{name}": value for name, value in changes.items()}
+        document = {**self.document, "recorded": recorded}
+        attempt = AttemptRun(shop, Order(action, self.key, document, inputs, grant, changes), self.hold)
+        self.attempt = attempt
+        with self._settled(attempt):
+            manifest = attempt.run()
             self._check_inputs(inputs)
             self.hold.check()
-            result = self._publish(manifest, inputs, paths, status)
-        except StageFailedError as failed:
-            self.attempt.write_status(replace(status, state=failed.state, reason=failed.failure.message))
-            raise
-        except (OSError, LostLockError) as error:
-            with suppress(OSError):  # the disk that is full will not take this either
-                self.attempt.write_status(replace(status, state="failed", reason=str(error)))
-            raise
+            result = self._publish(attempt, manifest)
         # The status comes last: a crash before it has the next run tidy up.
-        remove_outputs(self.work, shop.store.layout.scratch, self.attempt.number)
-        self.attempt.write_status(replace(status, state="done"))
+        remove_outputs(self.work, shop.store.layout.scratch, attempt.folder.number)
+        attempt.done()
         return result
 
-    def _prepare(self) -> WorkPaths:
-        """Make the work folder and the next attempt's, which takes over from the one before."""
-        store, action = self.shop.store, self.action
-        make_folder(self.work)
-        owner = {"key": self.key, "pipeline": action.pipeline, "stage": action.stage}
-        write_atomic(self.work / "key.json", canonical_json(owner) + b"\n")
-        store.write_document(self.key, self.document)
-        self.attempt = new_attempt(self.work)
-        take_over(self.work, self.attempt, store.layout.scratch)
-        outputs = {port: self.attempt.folder / "out" / port for port in action.kind.outputs}
-        for folder in outputs.values():
-            folder.mkdir(parents=True)
-        return WorkPaths(self.work, self.attempt.folder, outputs)
-
-    def _launch(self, grant: Grant, inputs: Inputs, paths: WorkPaths) -> tuple[Session, Status]:
-        shop, action, attempt = self.shop, self.action, self.attempt
-        assert attempt is not None
-        launch = Launch(
-            device=action.device,
-            ranks=str(action.params.ranks),
-            port=str(free_port()),
-            include=f"localhost:{','.join(map(str, grant.devices))}",
-            python=sys.executable,
-        )
-        argv = launch_argv(action, launch, str(paths.config))
-        environment = _environment(launch_environment(action))
-        attempt.write_launch(argv, resolved_config(action, self.key, inputs.places, paths), environment)
-        status = Status(
-            pipeline=action.pipeline,
-            stage=action.stage,
-            key=self.key,
-            run=shop.run,
-            state="running",
-            started=utc_now(),
-            devices=grant.devices,
-        )
-        # The status precedes the process: a crash between the two leaves nothing unnoticed, because
-        # a leftover is known by its environment as well as by its number.
-        attempt.write_status(status)
-        if shop.control.stopping():
-            attempt.write_status(replace(status, state="interrupted", ended=utc_now()))
-            raise StoppedError
-        resumed = shop.store.checkpoint(action.stage, self.key)
-        session = self._start(argv, environment, attempt)
-        shop.control.watch(session, paths.stop_file)
-        status = replace(status, head=session.identity)
-        attempt.write_status(status)
-        self.launched = time.monotonic()
-        shop.board.change(
-            action.stage,
-            state=StageState.RUNNING,
-            detail="",
-            work=attempt.folder,
-            log=attempt.log,
-            started=self.launched,
-            resumed_at=resumed[0] if resumed else 0,
-        )
-        return session, status
-
-    def _start(self, argv: list[str], environment: dict[str, str], attempt: Attempt) -> Session:
-        """Start the command; what has been written of it holds references in the place of secrets."""
-        secrets = self.shop.secrets
-        return self.shop.launcher.start(argv, revealed(environment, secrets), attempt.folder, secrets)
+    @contextmanager
+    def _settled(self, attempt: AttemptRun) -> Iterator[None]:
+        """Have the attempt's status say how it ended, whatever goes wrong."""
+        try:
+            yield
+        except StageFailedError as failed:
+            attempt.settle(failed)
+            raise
+        except LostLockError as lost:
+            attempt.settle(StageFailedError("failed", Failure(str(lost))))
+            raise
+        except OSError as error:
+            fault = Fault.DISK if is_full(error) else Fault.STAGE
+            told = StageFailedError("failed", self._disk_failure(error), fault)
+            attempt.settle(told)
+            raise told from error
 
     def _check_inputs(self, inputs: Inputs) -> None:
         address = changed_input(self.action, inputs, self.shop.digests)
@@ -258,59 +224,54 @@ class StageRun:
                 f"its {what} changed while it ran, so its outputs belong to neither version",
                 "leave the files alone and run the same command again",
             )
-            raise StageFailedError("failed", failure)
+            raise StageFailedError("failed", failure, Fault.USER)
 
-    def _publish(self, manifest: Manifest, inputs: Inputs, paths: WorkPaths, status: Status) -> ActionResult:
+    def _publish(self, attempt: AttemptRun, manifest: Manifest) -> ActionResult:
         tried = attempts_since_done(self.work)
         product = Product(
             run=self.shop.run,
             pipeline=self.action.pipeline,
             stage=self.action.stage,
             key=self.key,
-            document=self.document,
-            ports=paths.outputs,
-            metrics=paths.metrics,
+            document=attempt.order.document,
+            ports=attempt.paths.outputs,
+            metrics=attempt.paths.metrics,
             summary=manifest.summary,
-            seconds=sum(found.seconds for found in tried) + status.seconds,
+            seconds=sum(found.seconds for found in tried) + attempt.status.seconds,
             attempts=len(tried),
-            inputs=inputs.trees,
+            inputs=attempt.order.inputs.trees,
+            adjusted=attempt.order.adjusted,
         )
         if self._replaces:
             # Not before: a stage that fails must not cost its last result.
             self.shop.store.forget(self.key, self.before)
         return self.shop.store.publish(product)
 
+    def _disk_failure(self, error: OSError) -> Failure:
+        if is_full(error):
+            return full_failure(error, self.shop.store.layout.root)
+        return Failure(f"{error.strerror or error}: `{error.filename}`" if error.filename else str(error))
+
     def _outcome(
         self, state: StageState, result: ActionResult | None = None, failure: Failure | None = None
     ) -> StageOutcome:
         checkpoint = None if result else self.shop.store.checkpoint(self.action.stage, self.key)
+        attempt = self.attempt
         return StageOutcome(
             stage=self.action.stage,
             kind=self.action.kind.name,
             state=state,
             key=self.key,
-            seconds=time.monotonic() - self.launched if self.launched is not None else 0.0,
-            attempt=self.attempt.number if self.attempt else None,
+            seconds=time.monotonic() - attempt.began if attempt is not None else 0.0,
+            attempt=attempt.folder.number if attempt is not None else None,
             result=result,
             failure=failure,
             checkpoint=checkpoint,
+            faults=tuple(map(str, self.faults)),
+            adjusted=attempt.order.adjusted if attempt is not None else {},
         )
 
     def _announce_wait(self, owner: str) -> None:
         stage, board = self.action.stage, self.shop.board
         board.change(stage, state=StageState.QUEUED, detail="another run is making it")
         board.say(f"{stage}: waits for {owner}, which is making it")
-
-
-def _environment(added: Mapping[str, str]) -> dict[str, str]:
-    """Variables that a launch gets on top of ours; lists of folders go in front of what is there."""
-    environment = {"PYTHONUNBUFFERED": "1", **added}
-    environment["PATH"] = _in_front(str(Path(sys.executable).parent), "PATH")
-    if "PYTHONPATH" in added:
-        environment["PYTHONPATH"] = _in_front(added["PYTHONPATH"], "PYTHONPATH")
-    return environment
-
-
-def _in_front(folder: str, variable: str) -> str:
-    there = os.environ.get(variable)
-    return f"{folder}{os.pathsep}{there}" if there else folder

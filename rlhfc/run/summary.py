@@ -38,7 +38,8 @@ def closing_lines(outcome: RunOutcome, spec: Path) -> list[str]:
             lines.append(f"{ended.stage}: not started, blocked by {', '.join(ended.blocked_by)}")
     going_on = [text for ended in outcome.stages.values() for text in _resumable(ended)]
     if outcome.exit_status != 0 and (going_on or outcome.interrupted):
-        lines += ["", *going_on, "run the same command to continue"]
+        stopped = [outcome.reason] if outcome.reason else []
+        lines += ["", *stopped, *going_on, "run the same command to continue"]
     return lines
 
 
@@ -59,6 +60,7 @@ def run_document(outcome: RunOutcome, report: Path | None) -> dict[str, Any]:
         "pipeline": outcome.pipeline,
         "nothing_to_do": outcome.nothing_to_do,
         "interrupted": outcome.interrupted,
+        "reason": outcome.reason,
         "exit_status": outcome.exit_status,
         "seconds": round(outcome.seconds, 3),
         "report": str(report) if report else None,
@@ -81,6 +83,11 @@ def _rank(name: str) -> int:
     if name.endswith(INTERVAL):
         return len(TELLING) + 1
     return next((place for place, start in enumerate(TELLING) if name.startswith(start)), len(TELLING))
+
+
+def adjusted_words(changes: Mapping[str, int]) -> str:
+    """Leaves that a launch had otherwise than the spec: ``micro_batch_size 4``."""
+    return ", ".join(f"{name} {value}" for name, value in changes.items())
 
 
 def number(value: float | int | str) -> str:
@@ -126,6 +133,8 @@ def _stage(ended: StageOutcome) -> dict[str, Any]:
         "key": ended.key,
         "seconds": round(ended.seconds, 3),
         "attempt": ended.attempt,
+        "faults": list(ended.faults),
+        "adjusted": dict(ended.adjusted),
         "blocked_by": list(ended.blocked_by),
         "resume": ended.checkpoint and {"step": ended.checkpoint[0], "total": ended.checkpoint[1]},
         "summary": dict(result.summary) if result else None,

@@ -37,14 +37,18 @@ def newest_with(work: Path, name: str) -> Path | None:
     return None
 
 
+def step_folders(work: Path) -> list[Path]:
+    """Folders of an action's checkpoints, complete or not, by step."""
+    folder = newest_with(work, "checkpoints")
+    return sorted(path for path in folder.glob("step-*") if path.is_dir()) if folder is not None else []
+
+
 def newest_checkpoint(work: Path) -> tuple[int, int] | None:
     """Step of the newest complete checkpoint under ``work`` and the step that the stage ends at.
 
     Complete means: ``COMPLETE.json`` is there and every file that it lists has the size it says.
     """
-    folder = newest_with(work, "checkpoints")
-    steps = sorted(folder.glob("step-*"), reverse=True) if folder is not None else []
-    for folder in steps:
+    for folder in reversed(step_folders(work)):
         found = _complete_step(folder)
         if found is not None:
             step, total = found

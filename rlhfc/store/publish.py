@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,7 @@ class Product:
         ports: output port to the folder that holds it.
         metrics: metrics file; it may not exist.
         inputs: tree digests that the action read: their files may be linked into its outputs.
+        adjusted: as in :class:`ActionResult`.
     """
 
     run: str
@@ -54,6 +55,7 @@ class Product:
     seconds: float
     attempts: int
     inputs: tuple[str, ...] = ()
+    adjusted: Mapping[str, int] = field(default_factory=dict)
 
 
 class Publisher:
@@ -93,6 +95,7 @@ class Publisher:
             attempts=product.attempts,
             finished=utc_now(),
             size=sum(entry.size for entries in trees.values() for entry in entries),
+            adjusted=dict(product.adjusted),
         )
         return self._put_result(result)
 

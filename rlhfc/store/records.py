@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from rlhfc.store.digest import DIGEST, TreeEntry, tagged_digest, tree_digest, tree_rows
@@ -32,6 +32,8 @@ class ActionResult:
         attempts: launches it took.
         finished: UTC time, ISO 8601.
         size: bytes of all outputs.
+        adjusted: leaves that it was made with otherwise than the spec said, with their values: a smaller
+            micro-batch after a lack of memory.
     """
 
     key: str
@@ -42,6 +44,7 @@ class ActionResult:
     attempts: int
     finished: str
     size: int
+    adjusted: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

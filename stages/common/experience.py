@@ -6,7 +6,7 @@ minibatches and statistics are those of the global batch whatever the number of 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,6 +77,7 @@ def collect(
     ranks: Ranks,
     generate_at_once: int,
     score_at_once: int,
+    beat: Callable[[], None],
 ) -> list[Row]:
     """Answer all ``prompts`` over the ranks and score them; every rank returns all rows, in order.
 
@@ -88,12 +89,13 @@ def collect(
         ranks: this process among its equals.
         generate_at_once: rows of one decoding batch.
         score_at_once: rows of one scoring forward.
+        beat: shows that the stage gets on.
     """
     models.evaluating()
     mine = list(ranks.share(len(prompts)))
     lengths = np.array([len(prompt) for prompt in prompts])
     rows: dict[int, Row] = {}
-    for group, counts in in_step(by_length(mine, lengths, generate_at_once), ranks):
+    for group, counts in in_step(by_length(mine, lengths, generate_at_once), ranks, beat):
         responses = respond(
             models.actor.module,
             [prompts[place] for place in group],
@@ -101,12 +103,13 @@ def collect(
             decoding,
             device=ranks.device,
             all_done=ranks.all if models.sharded_generation else bool,
+            beat=beat,
         )
         # A dummy group keeps the ranks in step and has one row; scoring cuts alike on all ranks below.
         if counts:
             answered = dict(zip(group, responses, strict=True))
             rows |= {place: _unscored(prompts[place], response) for place, response in answered.items()}
-    _score(models, rows, decoding, score_at_once, ranks)
+    _score(models, rows, decoding, score_at_once, ranks, beat)
     parts = ranks.gather([rows[place] for place in mine])
     return [row for part in parts for row in part]  # type: ignore[attr-defined]
 
@@ -117,12 +120,19 @@ def _unscored(prompt: np.ndarray, response: Response) -> Row:
 
 
 @torch.no_grad()
-def _score(models: FourModels, rows: dict[int, Row], decoding: Decoding, at_once: int, ranks: Ranks) -> None:
+def _score(
+    models: FourModels,
+    rows: dict[int, Row],
+    decoding: Decoding,
+    at_once: int,
+    ranks: Ranks,
+    beat: Callable[[], None],
+) -> None:
     places = sorted(rows)
     lengths = np.zeros(max(places, default=0) + 1, dtype=np.int64)
     for place in places:
         lengths[place] = len(rows[place].prompt) + len(rows[place].response)
-    for group, counts in in_step(by_length(places, lengths, at_once), ranks):
+    for group, counts in in_step(by_length(places, lengths, at_once), ranks, beat):
         # A dummy names row 0, which may be another rank's: any row of ours will do, or one token.
         chosen = [rows[place] for place in group] if counts else [_any_row(rows, decoding)]
         batch = pad_pairs(

@@ -30,6 +30,7 @@ class Setting:
         held_out: rows to evaluate on.
         filler: id at padded places.
         micro: rows of one forward.
+        beat: shows that the stage gets on.
     """
 
     engine: Any
@@ -38,6 +39,7 @@ class Setting:
     filler: int
     micro: int
     ranks: Ranks
+    beat: Callable[[], None]
 
 
 def optimisation(params: TrainParams, total: int) -> Optimisation:
@@ -78,7 +80,7 @@ def fit(
     prepare(model, params)
     seed_everything(params.seed + ranks.rank)  # dropout does not
     engine = trainable_engine(wrap(model), job.deepspeed["train"], optimisation(params, total))
-    setting = Setting(engine, train, held_out, filler_id(tokenizer), job.batch.micro, ranks)
+    setting = Setting(engine, train, held_out, filler_id(tokenizer), job.batch.micro, ranks, job.beat)
     figures = Trainer(job, ranks, engine, train, objective(setting)).run()
     save_model(model, job.outputs["model"], first=ranks.first)
     if ranks.first:

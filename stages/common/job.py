@@ -6,11 +6,17 @@ Free of torch, so that stages without tensors start quickly.
 from __future__ import annotations
 
 import argparse
+import errno
+import faulthandler
 import json
 import os
+import signal
 import sys
+import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, NoReturn, TypeVar
 
@@ -21,7 +27,12 @@ from rlhfc.kind import SECRET, Kind, StageParams
 P = TypeVar("P", bound=StageParams)
 FORMAT = 1
 EXIT_USER_ERROR = os.EX_DATAERR  # 65
+EXIT_DISK_FULL = os.EX_IOERR  # 74
 EXIT_INTERRUPTED = os.EX_TEMPFAIL  # 75
+EXIT_OUT_OF_MEMORY = 76
+DUMP_SIGNAL = signal.SIGUSR1
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+NO_MEMORY = ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
 class StageError(Exception):
@@ -34,6 +45,21 @@ class StageError(Exception):
 
 class Interrupted(Exception):  # noqa: N818 - a request was met, nothing went wrong
     """The stage was asked to stop and has saved a checkpoint; ends with status 75."""
+
+
+class Heartbeat:
+    """A file that is touched while the stage gets on, at most once a second."""
+
+    def __init__(self) -> None:
+        self._next = 0.0
+
+    def beat(self, path: Path) -> None:
+        """Touch the file, unless that was done within the last second."""
+        now = time.monotonic()
+        if now >= self._next:
+            self._next = now + 1.0
+            with suppress(OSError):  # a disk without space for it: the log and the metrics may still grow
+                path.touch()
 
 
 @dataclass(frozen=True)
@@ -70,6 +96,7 @@ class Job(Generic[P]):
         outputs: an empty folder for each output port.
         deepspeed: one complete DeepSpeed config for each engine.
         paths: ``checkpoints``, ``metrics``, ``manifest``, ``stop_file`` and the others of the format.
+        heartbeat: see :meth:`beat`.
     """
 
     stage: str
@@ -81,6 +108,14 @@ class Job(Generic[P]):
     deepspeed: Mapping[str, dict[str, Any]]
     batch: Batch | None
     paths: Mapping[str, Path]
+    heartbeat: Heartbeat = field(default_factory=Heartbeat)
+
+    def beat(self) -> None:
+        """Show that the stage gets on; called at each unit of its work, however small.
+
+        A stage that leaves no sign of life for ``no_progress_timeout`` seconds is ended.
+        """
+        self.heartbeat.beat(self.paths["attempt"] / "heartbeat")
 
     def write_manifest(self, *, step: int, total: int, summary: Mapping[str, float | int | str]) -> None:
         """Write the outputs manifest: the stage's last act, on rank 0 only."""
@@ -169,6 +204,10 @@ def run_stage(
 
     The launcher adds ``--local_rank``, which the environment repeats; it is ignored.
     """
+    speak_into_own_log()
+    # Answers also while a collective or the file system hangs: the handler is C code.
+    faulthandler.enable()
+    faulthandler.register(DUMP_SIGNAL, all_threads=True)
     parser = argparse.ArgumentParser()
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--local_rank", type=int, default=0, help=argparse.SUPPRESS)
@@ -180,4 +219,39 @@ def run_stage(
         sys.exit(EXIT_USER_ERROR)
     except Interrupted:
         sys.exit(EXIT_INTERRUPTED)
+    except Exception as error:
+        status = status_of(error)
+        if status is None:
+            raise
+        traceback.print_exc()
+        sys.stderr.flush()
+        sys.exit(status)
     sys.exit(0)
+
+
+def speak_into_own_log() -> None:
+    """Let what this rank says go into the pipe that its guard has made for it, where there is one."""
+    streams, rank = os.environ.get("RLHFC_RANK_STREAMS"), os.environ.get("RANK", "")
+    if not streams or not rank.isdecimal() or int(rank) >= len(places := streams.split(os.pathsep)):
+        return
+    try:
+        descriptor = os.open(places[int(rank)], os.O_WRONLY)
+    except OSError:  # then the common log alone has it
+        return
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    os.close(descriptor)
+
+
+def status_of(error: Exception) -> int | None:
+    """Exit status by which a lack of memory or disk space is told; None for any other error."""
+    if isinstance(error, OSError) and error.errno in NO_SPACE:
+        return EXIT_DISK_FULL
+    kinds = [kind.__name__ for kind in type(error).__mro__]
+    if isinstance(error, MemoryError) or "OutOfMemoryError" in kinds:
+        return EXIT_OUT_OF_MEMORY
+    if isinstance(error, RuntimeError) and any(words in str(error) for words in NO_MEMORY):
+        return EXIT_OUT_OF_MEMORY
+    return None

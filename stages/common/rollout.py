@@ -75,6 +75,7 @@ def respond(
     *,
     device: torch.device,
     all_done: Callable[[bool], bool],
+    beat: Callable[[], None],
 ) -> list[Response]:
     """Answer ``prompts`` together.
 
@@ -86,6 +87,7 @@ def respond(
         device: where the policy is.
         all_done: whether all ranks are done, given that this one is; under ZeRO 3 every rank must take
             part in every forward, so a rank that is done goes on until all are.
+        beat: shows that the stage gets on; called at each token.
 
     Returns:
         One response a prompt, in their order.
@@ -100,6 +102,7 @@ def respond(
     done = torch.zeros(len(prompts), dtype=torch.bool, device=device)
     drawn: list[torch.Tensor] = []
     for step in range(decoding.max_tokens):
+        beat()
         logits, cache = policy(ids, mask, positions, cache=cache, use_cache=True)
         token = pick(logits[:, -1], uniforms[:, step], decoding.temperature)
         token = torch.where(done, decoding.filler, token)

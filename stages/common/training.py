@@ -37,13 +37,16 @@ class Objective:
     evaluate: Callable[[], dict[str, float]]
 
 
-def in_step(batches: Sequence[list[int]], ranks: Ranks) -> Iterator[tuple[list[int], bool]]:
-    """Micro-batches of this rank, and dummies until the rank with the most is done.
+def in_step(
+    batches: Sequence[list[int]], ranks: Ranks, beat: Callable[[], None]
+) -> Iterator[tuple[list[int], bool]]:
+    """Micro-batches of this rank, and dummies until the rank with the most is done; beats before each.
 
     Under ZeRO 3 every forward needs every rank. A dummy is row 0 and does not count (False).
     """
     longest = ranks.max(len(batches))
     for place in range(longest):
+        beat()
         yield (batches[place], True) if place < len(batches) else ([0], False)
 
 
@@ -122,6 +125,7 @@ class Trainer:
         micros = by_length(mine, self.lengths, self.batch.micro)
         norm = 0.0
         for place, micro in enumerate(micros):
+            self.job.beat()
             loss = self.objective.loss(micro)
             # Gradients are averaged over ranks; the mean is over the weight of the whole global batch.
             share = loss * (self.ranks.world / weight)

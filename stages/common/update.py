@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,9 +84,18 @@ def aim(rows: Sequence[Row], rules: Rules) -> Targets:
 class Updater:
     """Optimiser steps of actor and critic over one experience."""
 
-    def __init__(self, models: FourModels, rules: Rules, ranks: Ranks, *, micro: int, filler: int) -> None:
+    def __init__(
+        self,
+        models: FourModels,
+        rules: Rules,
+        ranks: Ranks,
+        *,
+        micro: int,
+        filler: int,
+        beat: Callable[[], None],
+    ) -> None:
         self.models, self.rules, self.ranks = models, rules, ranks
-        self.micro, self.filler = micro, filler
+        self.micro, self.filler, self.beat = micro, filler, beat
 
     def minibatch(self, rows: Sequence[Row], targets: Targets, chosen: Sequence[int]) -> dict[str, float]:
         """One step of each engine on the rows ``chosen``; the figures are those of the whole minibatch.
@@ -100,6 +109,7 @@ class Updater:
         micros = by_length(mine, lengths, self.micro)
         totals = torch.zeros(5, dtype=torch.float64, device=self.ranks.device)
         for place, micro in enumerate(micros):
+            self.beat()
             last = place == len(micros) - 1
             batch = pad_pairs(
                 [rows[row].prompt for row in micro],

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..common.job import InputPath, Job, StageError, run_stage
+from ..common.job import Job, StageError, run_stage
 from ..common.metrics import Metrics
 from ..common.rendering import Renderer, install_template
 from ..common.tokenfiles import write_meta, write_split
@@ -85,7 +85,7 @@ def main(job: Job[DataSplitParams]) -> None:
                 split.answers, params.max_tokens, params.max_prompt_tokens, tokens, params.template == "plain"
             )
             order = shuffled(blend.rows[split.place], params.seed, f"{split.port} {split.name}")
-            rows = tokeniser.run(order, rules, blend.dropped)
+            rows = tokeniser.run(order, rules, blend.dropped, job.beat)
             _require_rows(split, rows, params, blend)
             files[split.port][split.name] = rows
             counts[f"{split.port}_{split.name}"] = len(rows)
@@ -105,13 +105,14 @@ def _blend(job: Job[DataSplitParams]) -> Blend:
     with tempfile.TemporaryDirectory(dir=job.paths["attempt"], prefix="datasets-") as cache:
         for index, source in enumerate(job.params.sources):
             address = f"sources.{index}"
-            _add_source(blend, job.params, source, address, job.inputs[f"{address}.data"], Path(cache))
+            _add_source(blend, job, source, address, Path(cache))
     return blend
 
 
 def _add_source(
-    blend: Blend, params: DataSplitParams, source: DataSource, address: str, where: InputPath, cache: Path
+    blend: Blend, job: Job[DataSplitParams], source: DataSource, address: str, cache: Path
 ) -> None:
+    params, where = job.params, job.inputs[f"{address}.data"]
     usable = usable_parts(source, address)
     weights = {part: weight for part, weight in zip(PARTS, params.parts, strict=True) if part in usable}
     records, held = open_source(source, where, cache)
@@ -124,7 +125,7 @@ def _add_source(
             continue
         order = shuffled(range(len(data)), params.seed, f"{address} {side} records")[: source.max_rows]
         blend.read[address] = blend.read.get(address, 0) + len(order)
-        rows = list(_parsed(source, data.select(order), blend.dropped))
+        rows = list(_parsed(job, source, data.select(order), blend.dropped))
         assign(
             [row.prompt_key for row in rows],
             weights,
@@ -141,8 +142,14 @@ def _add_source(
                 blend.rows[place].append(row)
 
 
-def _parsed(source: DataSource, records: Iterable[Mapping[str, Any]], dropped: Counter[str]) -> Iterable[Row]:
+def _parsed(
+    job: Job[DataSplitParams],
+    source: DataSource,
+    records: Iterable[Mapping[str, Any]],
+    dropped: Counter[str],
+) -> Iterable[Row]:
     for record in records:
+        job.beat()
         try:
             yield parse(source, record)
         except RowError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,8 +96,13 @@ class Tokeniser:
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
 
-    def run(self, rows: Sequence[Row], rules: Rules, dropped: Counter[str]) -> list[Segments]:
-        """Segments of the rows that pass ``rules``, in their order; the others are counted in ``dropped``."""
+    def run(
+        self, rows: Sequence[Row], rules: Rules, dropped: Counter[str], beat: Callable[[], None]
+    ) -> list[Segments]:
+        """Segments of the rows that pass ``rules``, in their order; the others are counted in ``dropped``.
+
+        ``beat`` shows that the stage gets on.
+        """
         chunks = [rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK)]
         if self._pool is None:
             done: Iterable[Iterable[Segments | Reason]] = (
@@ -107,6 +112,7 @@ class Tokeniser:
             done = self._pool.map(_tokenise_chunk, chunks, [rules] * len(chunks))
         kept: list[Segments] = []
         for result in (result for chunk in done for result in chunk):
+            beat()
             if isinstance(result, str):
                 dropped[result] += 1
             else:

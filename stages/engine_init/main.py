@@ -78,12 +78,13 @@ def check_same_policy(rows: list[Row], dtype: str) -> float:
 
 
 def trial_update(
-    models: FourModels, rows: list[Row], ranks: Ranks, micro: int, filler: int
+    job: Job[EngineInitParams], models: FourModels, rows: list[Row], ranks: Ranks, filler: int
 ) -> dict[str, float]:
     """One optimiser step of actor and critic on the trial's responses; the models are thrown away after."""
     per_rank = len(rows) // ranks.world
     models.training()
-    updater = Updater(models, Rules(), ranks, micro=micro, filler=filler)
+    micro = job.params.micro_batch_size
+    updater = Updater(models, Rules(), ranks, micro=micro, filler=filler, beat=job.beat)
     return updater.minibatch(rows, aim(rows, Rules()), list(range(per_rank * ranks.world)))
 
 
@@ -146,6 +147,7 @@ def trial_rollout(job: Job[EngineInitParams], models: FourModels, ranks: Ranks) 
         ranks=ranks,
         generate_at_once=params.micro_batch_size,
         score_at_once=params.micro_batch_size,
+        beat=job.beat,
     )
     return rows, filler
 
@@ -161,7 +163,7 @@ def main(job: Job[EngineInitParams]) -> None:
     rows, filler = trial_rollout(job, models, ranks)
     answered = clock()
     gap = check_same_policy(rows, params.actor.dtype)
-    update = trial_update(models, rows, ranks, params.micro_batch_size, filler)
+    update = trial_update(job, models, rows, ranks, filler)
     updated = clock()
     scores = torch.tensor([row.score for row in rows], dtype=torch.float64)
     summary = {

@@ -103,6 +103,7 @@ def set_up(job: Job[EvaluateParams], tokenizer: PreTrainedTokenizerBase, ranks: 
         micro=job.params.micro_batch_size,
         filler=filler_id(tokenizer),
         device=ranks.device,
+        beat=job.beat,
     )
 
 

@@ -24,6 +24,7 @@ class Bench:
         numbers: the number of each prompt, which seeds its draw.
         micro: rows of one forward.
         filler: id at padded places.
+        beat: shows that the stage gets on.
     """
 
     prompts: list[np.ndarray]
@@ -32,6 +33,7 @@ class Bench:
     micro: int
     filler: int
     device: torch.device
+    beat: Callable[[], None]
 
     def answer(self, policy: Policy, decoding: Decoding) -> list[Response]:
         """Answer every prompt."""
@@ -44,6 +46,7 @@ class Bench:
                 decoding,
                 device=self.device,
                 all_done=bool,
+                beat=self.beat,
             )
             responses |= dict(zip(group, drawn, strict=True))
         return [responses[place] for place in range(len(self.prompts))]
@@ -71,6 +74,7 @@ class Bench:
     ) -> list[float]:
         values: dict[int, float] = {}
         for group in self._groups([len(response) for response in responses]):
+            self.beat()
             prompts = [self.prompts[place] for place in group]
             batch = pad_pairs(prompts, [responses[place] for place in group], self.filler, self.device)
             values |= dict(zip(group, measure(batch).tolist(), strict=True))

@@ -105,7 +105,7 @@ class Loop:
         self.prompts = TokenFile(job.inputs["prompts"].path, "train")
         self.order = RowOrder(len(self.prompts), self.params.seed)
         filler = filler_id(tokenizer)
-        self.updater = Updater(models, rules, ranks, micro=job.batch.micro, filler=filler)
+        self.updater = Updater(models, rules, ranks, micro=job.batch.micro, filler=filler, beat=job.beat)
         sampling = self.params.sampling
         stops = frozenset(stop_ids(tokenizer, sampling.stop_token_ids))
         self.decoding = Decoding(
@@ -144,6 +144,7 @@ class Loop:
             ranks=self.ranks,
             generate_at_once=params.generation_batch_size or len(chosen),
             score_at_once=self.updater.micro,
+            beat=self.job.beat,
         )
         collected = clock()
         targets = aim(rows, self.rules)

@@ -50,7 +50,7 @@ def accuracy(pairs: PairScores, setting: Setting, centering: float) -> dict[str,
     ranks = setting.ranks
     totals = torch.zeros(5, dtype=torch.float64, device=ranks.device)
     batches = by_length(list(ranks.share(len(pairs.rows))), pairs.rows.lengths(), setting.micro)
-    for rows, counts in in_step(batches, ranks):
+    for rows, counts in in_step(batches, ranks, setting.beat):
         chosen, rejected = pairs(rows)
         if counts:
             better = (chosen > rejected).sum() + 0.5 * (chosen == rejected).sum()

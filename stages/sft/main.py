@@ -62,7 +62,7 @@ def perplexity(loss: DemonstrationLoss, setting: Setting) -> dict[str, float]:
     totals = torch.zeros(2, dtype=torch.float64, device=ranks.device)
     mine = list(ranks.share(len(loss.rows)))
     batches = by_length(mine, loss.rows.lengths(), setting.micro)
-    for rows, counts in in_step(batches, ranks):
+    for rows, counts in in_step(batches, ranks, setting.beat):
         summed = loss.summed(rows)
         if counts:
             totals += torch.tensor(

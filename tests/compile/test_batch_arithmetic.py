@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from bench import Bench
+from bench import SEVEN, Bench
 
-from rlhfc.compile.action import Batch
-from rlhfc.compile.batch import BatchError, divide
+from rlhfc.compile.action import Action, Batch
+from rlhfc.compile.batch import BatchError, divide, smaller, with_sizes
+from rlhfc.compile.deepspeed import deepspeed_configs
+from rlhfc.compile.render import keyed_config
 from rlhfc.errors import UserError
 
 
@@ -101,3 +103,64 @@ def test_a_rollout_divides_over_the_ranks_as_well(bench: Bench, seven: str) -> N
         "      |                        ^\n"
         "hint: set `rollout_batch_size` to 8 or 10, or `ranks` to 1 or 3" == str(caught.value)
     )
+
+
+def halvings(action: Action) -> list[Action]:
+    """The action, and each that is smaller than the one before."""
+    found = [action]
+    while (less := smaller(found[-1])) is not None:
+        found.append(less)
+    return found
+
+
+def test_smaller_micro_batches_keep_the_global_batch_and_the_key(bench: Bench) -> None:
+    """Halved down to one row: the DeepSpeed config follows, the key document does not."""
+    actions = bench.compile(SEVEN, ["sft.global_batch_size=24", "sft.micro_batch_size=6"]).actions
+    found = halvings(actions["sft"])
+    assert [Batch(24, 6, 4, 1), Batch(24, 3, 8, 1), Batch(24, 1, 24, 1)] == [a.batch for a in found]
+    for action in found:
+        config = deepspeed_configs(action)["train"]
+        batch = action.batch
+        assert batch is not None
+        assert (batch.whole, batch.micro, batch.accumulation) == (
+            config["train_batch_size"],
+            config["train_micro_batch_size_per_gpu"],
+            config["gradient_accumulation_steps"],
+        )
+        assert keyed_config(actions["sft"]) == keyed_config(action)
+    assert 3 == found[1].params.micro_batch_size  # type: ignore[attr-defined]
+
+
+def test_every_engine_of_ppo_gets_smaller_and_so_does_generation(bench: Bench) -> None:
+    """Actor and critic share the micro-batch; what is drawn at a time is halved beside it."""
+    options = ["ppo.rollout_batch_size=16", "ppo.minibatch_size=8", "ppo.micro_batch_size=4"]
+    ppo = bench.compile(SEVEN, options).actions["ppo"]
+    sizes = []
+    for action in halvings(ppo):
+        configs = deepspeed_configs(action)
+        micro = {configs[name]["train_micro_batch_size_per_gpu"] for name in ("actor", "critic")}
+        assert {8} == {configs[name]["train_batch_size"] for name in ("actor", "critic")}
+        assert action.batch is not None
+        assert {action.batch.micro} == micro
+        sizes.append((action.batch.micro, action.params.generation_batch_size))  # type: ignore[attr-defined]
+    assert [(4, None), (2, 8), (1, 4), (1, 2), (1, 1)] == sizes
+
+
+def test_a_stage_without_a_global_batch_gets_smaller_too(bench: Bench) -> None:
+    """`evaluate` answers fewer prompts at a time; `export` has nothing to lower."""
+    actions = bench.compile(SEVEN, ["score.micro_batch_size=4"]).actions
+    found = [action.params.micro_batch_size for action in halvings(actions["score"])]  # type: ignore[attr-defined]
+    assert [4, 2, 1] == found
+    assert smaller(actions["card"]) is None
+
+
+def test_a_micro_batch_in_the_key_is_left_alone(bench: Bench) -> None:
+    """Under `numerics: strict` another micro-batch is another result."""
+    assert smaller(bench.compile(SEVEN, ["sft.numerics=strict"]).actions["sft"]) is None
+
+
+def test_what_fitted_is_found_again(bench: Bench) -> None:
+    """Halved until nothing is above the sizes that a former launch had."""
+    sft = bench.compile(SEVEN, ["sft.global_batch_size=24", "sft.micro_batch_size=6"]).actions["sft"]
+    assert Batch(24, 3, 8, 1) == with_sizes(sft, {"micro_batch_size": 4}).batch
+    assert sft == with_sizes(sft, {})

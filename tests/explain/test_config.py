@@ -29,24 +29,32 @@ kinds: [kinds]
 stages:
   second:
     kind: toy
-    numerics: recorded  # default
-    device: auto        # default
-    ranks: 1            # default
-    threads: 1          # default
-    seed: 1234          # default
-    log_every: 5        # pipe.yaml:3 (defaults)
-    environment: {}     # default
-    description: "on"   # --set second.description='on'
-    frozen: false       # default
-    pin: null           # default
-    ignore_changes: []  # default
-    left: first.thing   # pipe.yaml:8
-    right: null         # default
-    value: 2            # pipe.yaml:9
-    steps: 1            # default
-    constant: false     # default
-    step_seconds: 0.0   # default
-    behave: well        # default
+    numerics: recorded           # default
+    device: auto                 # default
+    ranks: 1                     # default
+    threads: 1                   # default
+    seed: 1234                   # default
+    log_every: 5                 # pipe.yaml:3 (defaults)
+    retries: 3                   # default
+    retry_delay: 10.0            # default
+    timeout: null                # default
+    no_progress_timeout: 1800.0  # default
+    environment: {}              # default
+    description: "on"            # --set second.description='on'
+    frozen: false                # default
+    pin: null                    # default
+    ignore_changes: []           # default
+    left: first.thing            # pipe.yaml:8
+    right: null                  # default
+    value: 2                     # pipe.yaml:9
+    steps: 1                     # default
+    constant: false              # default
+    step_seconds: 0.0            # default
+    micro_batch_size: 8          # default
+    fits: 8                      # default
+    first: 99                    # default
+    checkpoint_every: 1          # default
+    behave: well                 # default
 """ == story.type("config", "pipe.yaml", "second", "--set", "second.description='on'")
 
 

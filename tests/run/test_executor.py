@@ -293,7 +293,7 @@ def test_attempt_folder_tells_what_was_launched(bench):
         del os.environ["TOY_SECRET"]
     store = bench.store()
     attempt = attempts(store.work("a", outcome.stages["a"].key))[0]
-    named = "argv.json config.json env.json exit.json log metrics.jsonl outputs.json status.json"
+    named = "argv.json config.json env.json exit.json log machine.json metrics.jsonl outputs.json status.json"
     names = set(named.split())
     assert names == {path.name for path in attempt.folder.iterdir()}
     argv = json.loads((attempt.folder / "argv.json").read_bytes())

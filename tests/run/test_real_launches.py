@@ -44,6 +44,28 @@ def test_stopped_and_killed_ranks_resume(bench):
     assert "2 ranks" == bench.output(bench.run(), "a")
 
 
+def test_a_killed_rank_is_the_machines_fault_and_each_rank_has_a_log(bench):
+    """`kill -9` of one rank: the launcher ends the other, and the run goes on from the checkpoint.
+
+    What each rank says is in a log of its own, and in whole lines in the common one.
+    """
+    bench.write(a={**RANKS, "own_logs": True, "retries": 1, "retry_delay": 0.01})
+    process = bench.start()
+    wait_for(lambda: "rank 1 step 3" in log(bench), 60)
+    ranks = pids(bench, "--local_rank=1")
+    os.kill(ranks[0], signal.SIGKILL)
+    status, _, err = finish(process, 120)
+    assert 0 == status, err
+    assert "a: a rank of it was killed by signal 9; launching it again" in err
+    assert ["failed", "done"] == bench.attempt_states()
+    attempt = next((bench.folder / "store" / "work").glob("a-*/attempts/002"))
+    for rank in range(2):
+        own = (attempt / f"rank{rank}.log").read_text().splitlines()
+        assert f"rank {rank} step 8" == own[-1]
+        assert all(line.startswith(f"rank {rank} step ") for line in own)
+        assert set(own) <= set((attempt / "log").read_text().splitlines())
+
+
 def test_launcher_that_dies_is_not_believed(bench):
     """`deepspeed` exits with 0 when its helper is killed and leaves the ranks: the stage fails, they end."""
     bench.write(a={**RANKS, "steps": 400})

@@ -15,7 +15,8 @@ from rlhfc.stages.common.job import revealed
 from workshop import KINDS, Bench, wait_for
 
 from rlhfc.cli.main import main
-from rlhfc.run.guard import Redactor, command_line
+from rlhfc.run.guard import command_line
+from rlhfc.run.streams import Redactor
 
 TOKEN = "hf_9f2KqLm7Zx"
 SPEC = f"""schema: 1

@@ -328,7 +328,8 @@ def test_the_process_leaves_nothing_behind(tmp_path, folder):
     work = tmp_path / "good"
     left = {path.relative_to(work).parts[0] for path in work.rglob("*") if path.is_file()}
     assert {"attempts", "metrics.jsonl", "out"} == left
-    assert {"config.json", "outputs.json"} == {path.name for path in (work / "attempts" / "001").iterdir()}
+    attempt = work / "attempts" / "001"
+    assert {"config.json", "heartbeat", "outputs.json"} == {path.name for path in attempt.iterdir()}
     assert set(PORTS) == {path.name for path in (work / "out").iterdir()}
 
 

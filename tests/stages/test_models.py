@@ -20,6 +20,10 @@ PROMPTS = [np.array([5, 6, 7]), np.array([9]), np.array([3, 4, 5, 6, 7, 8])]
 RESPONSES = [np.array([10, 2]), np.array([11, 12, 13, 2]), np.array([14])]
 
 
+def still() -> None:
+    """Show no sign of life."""
+
+
 def decoding(**changes) -> Decoding:
     """Eight sampled tokens at most, stopping at 2."""
     settings = {"max_tokens": 8, "temperature": 1.0, "stop_ids": frozenset({2}), "filler": 0, "seed": 3}
@@ -29,7 +33,7 @@ def decoding(**changes) -> Decoding:
 def draw(model, places, **changes):
     """Responses to the prompts at ``places``, each under its own number."""
     chosen = [PROMPTS[place] for place in places]
-    return respond(Policy(model), chosen, places, decoding(**changes), device=CPU, all_done=bool)
+    return respond(Policy(model), chosen, places, decoding(**changes), device=CPU, all_done=bool, beat=still)
 
 
 def test_response_log_probs_equal_those_of_each_row_alone(causal_lm):
@@ -96,7 +100,7 @@ def test_sampled_rollout_does_not_depend_on_the_batch(causal_lm):
 def test_one_prompt_is_answered_anew_under_another_number(causal_lm):
     """Equal prompts in one batch get draws of their own."""
     policy = Policy(causal_lm)
-    drawn = respond(policy, [PROMPTS[0]] * 4, range(4), decoding(), device=CPU, all_done=bool)
+    drawn = respond(policy, [PROMPTS[0]] * 4, range(4), decoding(), device=CPU, all_done=bool, beat=still)
     assert 4 == len({tuple(response.ids) for response in drawn})
 
 

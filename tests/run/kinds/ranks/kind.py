@@ -10,6 +10,7 @@ class RanksParams(StageParams):
 
     steps: int = semantic(1, ge=1)
     step_seconds: float = runtime(0.0)
+    own_logs: bool = runtime(False)
 
 
 KIND = Kind(name="ranks", abi=1, params=RanksParams, inputs={}, outputs={"thing": "thing"}, resumable=True)

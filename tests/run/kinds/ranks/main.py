@@ -8,6 +8,8 @@ import sys
 import time
 from pathlib import Path
 
+from rlhfc.stages.common.job import speak_into_own_log
+
 CONFIG = json.loads(Path(sys.argv[sys.argv.index("--config") + 1]).read_text())
 PATHS = {name: Path(path) for name, path in CONFIG["paths"].items()}
 RANK, TOTAL = int(os.environ["RANK"]), CONFIG["params"]["steps"]
@@ -30,6 +32,8 @@ def save(step: int) -> None:
 def count() -> int:
     """Take the steps that are left; return the exit status."""
     found = STATE / "COMPLETE.json"
+    if CONFIG["params"]["own_logs"]:
+        speak_into_own_log()
     for step in range(json.loads(found.read_text())["step"] + 1 if found.exists() else 1, TOTAL + 1):
         time.sleep(CONFIG["params"]["step_seconds"])
         print(f"rank {RANK} step {step}", flush=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from rlhfc.kind import Input, Kind, StageParams, runtime, semantic
+from rlhfc.kind import Input, Kind, StageParams, numeric, runtime, semantic
 
 
 class ToyParams(StageParams):
@@ -16,10 +16,16 @@ class ToyParams(StageParams):
     steps: int = semantic(1, ge=1)
     constant: bool = semantic(False, description="make the same bytes whatever `value` is")
     step_seconds: float = runtime(0.0)
+    micro_batch_size: int = numeric(8, ge=1)
+    fits: int = runtime(8, description="rows that fit into memory")
+    first: int = runtime(99, description="attempts up to this number behave so, the others well")
+    checkpoint_every: int = runtime(1, ge=1)
     behave: Literal[
         "well", "fail", "lie", "survivor", "escapee", "hang", "deaf", "user_error", "symlink",
         "unlisted", "not_utf8", "short", "torn_tensors", "touch_input",
         "edit_code", "odd_names", "link_input", "family", "tell", "tell_survivor", "tell_all",
+        "killed", "silent", "mute", "slow_save", "exits_zero_when_told", "lingers", "shout",
+        "full", "lost_peer",
     ] = runtime("well")  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import signal
@@ -14,6 +15,9 @@ from pathlib import Path
 CONFIG = json.loads(Path(sys.argv[sys.argv.index("--config") + 1]).read_text())
 PARAMS, PATHS = CONFIG["params"], {name: Path(path) for name, path in CONFIG["paths"].items()}
 OUT = Path(CONFIG["outputs"]["thing"])
+DEAF = ("deaf", "exits_zero_when_told")
+if int(PATHS["attempt"].name) > PARAMS["first"]:
+    PARAMS["behave"] = "well"
 
 
 def trace(what: str) -> None:
@@ -65,9 +69,39 @@ def work() -> None:
             stream.write(
                 json.dumps({"step": step, "total": total, "phase": "train", "loss": 1 / step}) + "\n"
             )
-        checkpoint(step)
-        if PATHS["stop_file"].exists() and PARAMS["behave"] != "deaf" and step < total:
+        misbehave_within(step)
+        if step % PARAMS["checkpoint_every"] == 0:
+            checkpoint(step)
+        if PATHS["stop_file"].exists() and PARAMS["behave"] not in DEAF and step < total:
             sys.exit(75)
+
+
+def misbehave_within(step: int) -> None:
+    """Go wrong between two checkpoints."""
+    match PARAMS["behave"]:
+        case "killed" if step % 2 == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "silent" if step == 2:
+            faulthandler.register(signal.SIGUSR1)
+            hang_in_a_collective()
+        case "mute" if step == 2:
+            time.sleep(1000)
+        case "lost_peer" if step == 2:
+            print("Traceback (most recent call last):\n  File ...", file=sys.stderr)
+            print("torch.distributed.DistBackendError: NCCL error: remote process exited", file=sys.stderr)
+            sys.exit(1)
+        case "slow_save":
+            signal.signal(signal.SIGTERM, lambda number, frame: trace("is-told-to-end"))
+            if PATHS["stop_file"].exists():
+                deadline = time.monotonic() + 3.0
+                while time.monotonic() < deadline:
+                    time.sleep(0.05)
+                trace("has-saved")
+
+
+def hang_in_a_collective() -> None:
+    """Stand still, as ranks do that wait for one another."""
+    time.sleep(1000)
 
 
 def content() -> str:
@@ -112,6 +146,16 @@ def misbehave_before() -> None:
             tell(os.environ["TOY_SECRET"])
         case "tell_all":
             print("\n".join(f"{name}={value}" for name, value in sorted(os.environ.items())))
+        case "shout":
+            line = b"\xff\xfe" + b"x" * 998 + b"\n"
+            for _ in range(200):
+                sys.stdout.buffer.write(line * 1000)
+        case "full":
+            write(PATHS["attempt"] / "note", "x")
+            print("error: OSError: [Errno 28] No space left on device: 'state'", file=sys.stderr)
+            sys.exit(74)
+        case "exits_zero_when_told":
+            signal.signal(signal.SIGTERM, lambda number, frame: os._exit(0))
         case "hang":
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             trace("hangs")
@@ -143,9 +187,19 @@ def misbehave_after() -> None:
             Path(__file__).write_text(Path(__file__).read_text() + "\nEDITED = True\n")
 
 
+def fit_into_memory() -> None:
+    """Fail as a stage does whose micro-batch is too large."""
+    trace(f"has-{PARAMS['micro_batch_size']}-rows")
+    if PARAMS["micro_batch_size"] > PARAMS["fits"]:
+        print("torch.OutOfMemoryError: CUDA out of memory.", file=sys.stderr)
+        sys.exit(76)
+
+
 def main() -> None:
     """Do as the parameters say."""
     trace("starts")
+    if PARAMS["fits"] < 8:
+        fit_into_memory()
     misbehave_before()
     work()
     (OUT / "data.txt").write_text(content())
@@ -169,6 +223,8 @@ def main() -> None:
     }
     write(PATHS["manifest"], json.dumps(manifest))
     trace("ends")
+    if PARAMS["behave"] == "lingers":
+        time.sleep(1000)
 
 
 main()
