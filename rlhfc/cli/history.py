@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rlhfc.explain.history import events_of, history_document, history_lines
-from rlhfc.run.process import Identity
+from rlhfc.identity import Identity
 from rlhfc.store.store import Store
 
 

@@ -16,10 +16,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from rlhfc.identity import Identity
 from rlhfc.observe import LOOKED
 from rlhfc.run.fault import Fault
 from rlhfc.run.machine import machine_facts
-from rlhfc.run.process import Identity, end_processes, leftovers
+from rlhfc.run.process import end_processes, leftovers
 from rlhfc.store.checkpoints import COMPLETE, newest_checkpoint, places
 from rlhfc.store.files import remove_tree, write_atomic
 from rlhfc.store.ledger import utc_now

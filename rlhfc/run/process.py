@@ -15,31 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from rlhfc.identity import Identity, boot_id, start_time, stat_fields
 from rlhfc.run import guard
 from rlhfc.run.streams import Redactor
 
 MARKER = "RLHFC_ATTEMPT"
 EXIT_FILE = "exit.json"
-BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 END_SECONDS = 2.0
-
-
-@dataclass(frozen=True)
-class Identity:
-    """A process that cannot be mistaken for a later one with the same number.
-
-    Attributes:
-        start: clock ticks between boot and its start.
-        boot: identity of the boot.
-    """
-
-    pid: int
-    start: int
-    boot: str
-
-    def lives(self) -> bool:
-        """Whether exactly this process is there."""
-        return self.boot == boot_id() and start_time(self.pid) == self.start
 
 
 @dataclass(frozen=True)
@@ -171,25 +153,6 @@ def free_port() -> int:
         return port
 
 
-def own_identity() -> Identity:
-    """Tell who this process is."""
-    return Identity(os.getpid(), start_time(os.getpid()) or 0, boot_id())
-
-
-def boot_id() -> str:
-    """Tell the identity of the current boot; empty where the system has none."""
-    try:
-        return BOOT_ID.read_text(encoding="ascii").strip()
-    except OSError:
-        return ""
-
-
-def start_time(pid: int) -> int | None:
-    """Tell when a process started, in clock ticks since boot; None when it is gone or a zombie."""
-    fields = _stat(pid)
-    return int(fields[19]) if fields and fields[0] not in (b"Z", b"X") else None
-
-
 def session_members(session: int) -> list[int]:
     """List the living processes of a session."""
     members = ((pid, fields) for pid, fields in _all_stats() if int(fields[3]) == session)
@@ -240,16 +203,7 @@ def _all_stats() -> list[tuple[int, list[bytes]]]:
     if not Path("/proc").is_dir():
         return []
     pids = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdecimal()]
-    return [(pid, fields) for pid in pids if (fields := _stat(pid))]
-
-
-def _stat(pid: int) -> list[bytes]:
-    """Fields of ``/proc/<pid>/stat`` after the name: state, parent, group, session, …; empty when gone."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_bytes()
-    except OSError:
-        return []
-    return text.rpartition(b")")[2].split()
+    return [(pid, fields) for pid in pids if (fields := stat_fields(pid))]
 
 
 def _environment(pid: int) -> list[bytes]:

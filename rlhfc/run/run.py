@@ -15,6 +15,7 @@ from rlhfc import __version__
 from rlhfc.compile.action import Pipeline
 from rlhfc.compile.reasons import PENDING, Reason
 from rlhfc.compile.world import World
+from rlhfc.identity import own_identity
 from rlhfc.plan.compare import changes_between
 from rlhfc.plan.planner import Plan
 from rlhfc.plan.select import Selected, plan_selected
@@ -26,7 +27,7 @@ from rlhfc.run.deadline import Deadline, Lookout
 from rlhfc.run.display import Display, LastingDisplay
 from rlhfc.run.executor import Executor, Interrupts, Means
 from rlhfc.run.outcome import EXIT_INTERRUPTED, THERE, RunOutcome
-from rlhfc.run.process import LocalLauncher, own_identity
+from rlhfc.run.process import LocalLauncher
 from rlhfc.run.recover import settle_store
 from rlhfc.run.signals import counted, dumped
 from rlhfc.run.slots import Slots

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from rlhfc.run.process import Identity, boot_id, own_identity
+from rlhfc.identity import Identity, boot_id, own_identity
 from rlhfc.store.files import unique_name
 from rlhfc.store.ledger import utc_now
 
@@ -30,7 +30,7 @@ class Holder:
     Attributes:
         host: name of its machine, with the namespace of process numbers where that is a container's:
             only inside of it do numbers mean anything.
-        pid, start, boot: as in :class:`rlhfc.run.process.Identity`.
+        pid, start, boot: as in :class:`rlhfc.identity.Identity`.
         run: identifier of the run, or None for another command.
         since: UTC time, ISO 8601.
     """
