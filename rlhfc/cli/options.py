@@ -14,9 +14,17 @@ def add_spec_options(parser: argparse.ArgumentParser) -> None:
     _add_set(parser)
 
 
-def add_pipeline_options(parser: argparse.ArgumentParser, spec: str = "the pipeline's YAML file") -> None:
-    """Add the spec (told as ``spec``), where its results and inputs are, and what is laid over it."""
-    _add_spec(parser, spec)
+def add_pipeline_options(
+    parser: argparse.ArgumentParser, spec: str = "the pipeline's YAML file", count: str | None = None
+) -> None:
+    """Add the spec (told as ``spec``), where its results and inputs are, and what is laid over it.
+
+    Args:
+        parser: the command's.
+        spec: what its help says of the spec.
+        count: ``?`` where the spec may be left out.
+    """
+    _add_spec(parser, spec, count)
     add_store_option(parser)
     parser.add_argument(
         "--mirror",
@@ -44,8 +52,10 @@ def add_store_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_spec(parser: argparse.ArgumentParser, told: str = "the pipeline's YAML file") -> None:
-    parser.add_argument("spec", metavar="SPEC", type=Path, help=told)
+def _add_spec(
+    parser: argparse.ArgumentParser, told: str = "the pipeline's YAML file", count: str | None = None
+) -> None:
+    parser.add_argument("spec", metavar="SPEC", type=Path, nargs=count, help=told)
     parser.add_argument(
         "--overlay",
         metavar="FILE",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from rlhfc.compile.world import World
 from rlhfc.environment import read_environment
 from rlhfc.plan.saved import check_fresh
 from rlhfc.plan.select import plan_selected
+from rlhfc.remote.source import Both, Source, configured_source, with_restores
 from rlhfc.run.board import Board
 from rlhfc.run.display import Display, LogStreams, PlainDisplay, QuietDisplay
 from rlhfc.run.outcome import RunOutcome
@@ -38,20 +40,30 @@ def run(arguments: argparse.Namespace) -> int:
         take_options(arguments, saved)
     prepared = prepare(arguments)
     world, there = prepared.world, Store.open(prepared.store)
+    source = _source(arguments)
+    reader = there if source is None else Both(there, source)
     whole = thawed(arguments, prepared.pipeline)
     selected = selected_stages(arguments, whole)
     if saved is not None:
-        check_fresh(saved, plan_selected(whole, selected, there, world.libraries))
+        check_fresh(saved, with_restores(plan_selected(whole, selected, reader, world.libraries), reader))
     pipeline = pin_sources(whole)
     machine = this_machine_slots(world.gpus, read_environment().visible_gpus)
     for warning in prepared.warnings:
         print(f"warning: {warning}", file=sys.stderr)
-    plan = check(pipeline, selected, there, world, machine)
+    plan = check(pipeline, selected, reader, world, machine)
     store = Store.create(prepared.store)  # nothing has been written before
-    outcome = run_pipeline(plan, store, world, machine, _display(arguments), selected.asked.forced)
+    outcome = run_pipeline(plan, store, world, machine, _display(arguments), selected.asked.forced, source)
     report = _report(pipeline, store, world)
     _tell(arguments, outcome, sweeps(pipeline), report)
     return outcome.exit_status
+
+
+def _source(arguments: argparse.Namespace) -> Source | None:
+    """The shared store that may be asked; with ``--offline`` nothing is, the hub's library included."""
+    if arguments.offline:
+        os.environ["HF_HUB_OFFLINE"] = "1"
+        return None
+    return configured_source(read_environment(), lambda text: print(f"warning: {text}", file=sys.stderr))
 
 
 def _report(pipeline: Pipeline, store: Store, world: World) -> Path:

@@ -19,11 +19,14 @@ from rlhfc.compile.keys import KeyDocument
 from rlhfc.compile.world import Libraries
 from rlhfc.errors import UserError
 from rlhfc.plan.decide import decide
-from rlhfc.plan.verdict import Verdict
+from rlhfc.plan.verdict import StagePlan, StoreReader, Verdict
 from rlhfc.plan.words import sentence
+from rlhfc.remote.source import Both, Source
+from rlhfc.run import preflight
 from rlhfc.run.board import Board
 from rlhfc.run.outcome import GOOD, Failure, StageOutcome, State
 from rlhfc.run.process import Launcher, Session
+from rlhfc.run.restore import restore
 from rlhfc.run.slots import Slots
 from rlhfc.run.stage import StageRun, Workshop
 from rlhfc.run.summary import FIGURES, figures
@@ -94,6 +97,8 @@ class Means:
     Attributes:
         libraries: version of an installed distribution.
         digests: digests of local files, to see whether they change.
+        gpus: those that stages may use.
+        source: the shared store that results are restored from, if there is one.
     """
 
     store: Store
@@ -101,6 +106,15 @@ class Means:
     digests: Digester
     slots: Slots
     launcher: Launcher
+    gpus: int = 0
+    source: Source | None = None
+
+
+@dataclass(frozen=True)
+class Unrestored:
+    """A stage whose result could not be restored, although the shared store had it."""
+
+    stage: str
 
 
 class Executor:
@@ -112,9 +126,11 @@ class Executor:
         self.care = Care()
         self.outcomes: dict[str, StageOutcome] = {}
         self._outputs: dict[tuple[str, str], str] = {}
+        self._reader: StoreReader = means.store if means.source is None else Both(means.store, means.source)
+        self._unrestored: set[str] = set()
         self._pending = list(pipeline.actions)
         self._threads: dict[str, threading.Thread] = {}
-        self._ended: queue.SimpleQueue[StageOutcome | BaseException] = queue.SimpleQueue()
+        self._ended: queue.SimpleQueue[StageOutcome | Unrestored | BaseException] = queue.SimpleQueue()
 
     def run(
         self, run: str, interrupts: Interrupts, refresh: Callable[[], None]
@@ -179,9 +195,12 @@ class Executor:
             return
         means = self.means
         try:
-            planned = decide(action, self._outputs, means.store, means.libraries, forced=force)
+            planned = decide(action, self._outputs, self._reader, means.libraries, forced=force)
         except UserError as error:  # the plan let it pass: what a stage holds has gone meanwhile
             self._settle(self._unstarted(stage, State.FAILED, failure=_failure(error)))
+            return
+        if planned.result is not None and self._is_away(planned):
+            self._start(stage, lambda: self._restore(shop, stage, planned))
             return
         if planned.result is not None:
             state = State.FROZEN if planned.verdict is Verdict.FROZEN else State.CACHED
@@ -193,15 +212,32 @@ class Executor:
             failure = Failure("; ".join(sentence(reason) for reason in missing))
             self._settle(self._unstarted(stage, State.FAILED, failure=failure))
             return
+        faults = preflight.faults(action, planned.reasons, means.gpus, means.libraries, os.environ)
+        if stage in self._unrestored and faults:  # what was to be restored has passed no check
+            self._settle(self._unstarted(stage, State.FAILED, failure=_unable(faults[0])))
+            return
         work = StageRun(shop, action, found.key, found.stored, dict(self._outputs), force=force)
+        self._start(stage, work.perform)
+
+    def _start(self, stage: str, work: Callable[[], StageOutcome | Unrestored]) -> None:
         thread = threading.Thread(target=self._perform, args=(work,), name=stage, daemon=True)
         self._threads[stage] = thread
         self.board.change(stage, state=State.QUEUED)
         thread.start()
 
-    def _perform(self, work: StageRun) -> None:
+    def _is_away(self, planned: StagePlan) -> bool:
+        return (
+            isinstance(self._reader, Both) and planned.key is not None and self._reader.is_away(planned.key)
+        )
+
+    def _restore(self, shop: Workshop, stage: str, planned: StagePlan) -> StageOutcome | Unrestored:
+        assert self.means.source is not None
+        ended = restore(shop, self.means.source, self.pipeline.actions[stage], planned)
+        return Unrestored(stage) if ended is None else ended
+
+    def _perform(self, work: Callable[[], StageOutcome | Unrestored]) -> None:
         try:
-            self._ended.put(work.perform())
+            self._ended.put(work())
         except BaseException as error:  # the main thread raises it
             self._ended.put(error)
 
@@ -214,7 +250,11 @@ class Executor:
         if isinstance(ended, BaseException):
             raise ended
         self._threads.pop(ended.stage).join()
-        self._settle(ended)
+        if isinstance(ended, Unrestored):
+            self._unrestored.add(ended.stage)
+            self._pending.append(ended.stage)  # it is decided again, without what cannot be had
+        else:
+            self._settle(ended)
         return True
 
     def _settle(self, outcome: StageOutcome) -> None:
@@ -228,6 +268,8 @@ class Executor:
             detail = outcome.failure.message
         elif outcome.result is not None:
             detail = figures(outcome.result.summary, FIGURES)
+            if outcome.state is State.RESTORED and self.means.source is not None:
+                detail = ", ".join(filter(None, (f"from {self.means.source.name}", detail)))
         self.board.change(stage, state=outcome.state, detail=detail, seconds=outcome.seconds)
 
     def _unstarted(
@@ -244,6 +286,11 @@ class Executor:
 def _failure(error: UserError) -> Failure:
     first = error.diagnostics[0]
     return Failure(first.message, first.hint)
+
+
+def _unable(fault: tuple[str, str | None]) -> Failure:
+    message, hint = fault
+    return Failure(f"it could not be restored, and this machine cannot run it: {message}", hint)
 
 
 def _secrets(pipeline: Pipeline, variables: Mapping[str, str]) -> dict[str, str]:

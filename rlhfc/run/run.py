@@ -18,13 +18,15 @@ from rlhfc.compile.world import World
 from rlhfc.plan.compare import changes_between
 from rlhfc.plan.planner import Plan
 from rlhfc.plan.select import Selected, plan_selected
+from rlhfc.plan.verdict import StoreReader
 from rlhfc.plan.words import sentences
 from rlhfc.provenance import commit_of
+from rlhfc.remote.source import Source, with_restores
 from rlhfc.run import preflight
 from rlhfc.run.board import Board
 from rlhfc.run.display import Display
 from rlhfc.run.executor import Executor, Interrupts, Means
-from rlhfc.run.outcome import EXIT_INTERRUPTED, THERE, RunOutcome
+from rlhfc.run.outcome import EXIT_INTERRUPTED, THERE, RunOutcome, State
 from rlhfc.run.process import LocalLauncher, own_identity
 from rlhfc.run.recover import settle_store
 from rlhfc.run.signals import counted
@@ -72,12 +74,26 @@ def run_pipeline(
     machine: Machine,
     show: Callable[[Board], Display],
     forced: Collection[str] = (),
+    source: Source | None = None,
 ) -> RunOutcome:
-    """Run what is not done yet, of a plan that :func:`check` has let pass."""
+    """Run what is not done yet, of a plan that :func:`check` has let pass.
+
+    Args:
+        plan: the verdicts.
+        store: where results go.
+        world: this machine, as keys see it.
+        machine: its slots.
+        show: shows how it gets on.
+        forced: stages that run whatever there is.
+        source: the shared store that results are restored from.
+    """
     began, pipeline = time.monotonic(), plan.pipeline
     slots = Slots(machine.cpus, machine.devices)
-    means = Means(store, world.libraries, world.digests, slots, LocalLauncher())
+    gpus = len(machine.devices)
+    means = Means(store, world.libraries, world.digests, slots, LocalLauncher(), gpus, source)
     executor, interrupts = Executor(pipeline, means, forced), Interrupts()
+    if source is not None:
+        source.warn_to(lambda text: executor.board.say(f"warning: {text}"))
 
     def stop() -> None:
         interrupts.ask()
@@ -88,7 +104,7 @@ def run_pipeline(
     if not plan.nothing_to_do:
         settle_store(store, executor.board.say)
     # Where nothing is launched, a result of another pipeline or of an earlier edit may come to stand here.
-    noted = any(before[name] != planned.key or not planned.result for name, planned in plan.stages.items())
+    noted = not plan.nothing_to_do or any(before[name] != each.key for name, each in plan.stages.items())
     if noted:
         _record_start(run, pipeline, store)
     with counted(stop), closing(show(executor.board)) as display:
@@ -131,13 +147,13 @@ def _record_end(outcome: RunOutcome, store: Store) -> None:
     )
 
 
-def check(pipeline: Pipeline, selected: Selected, store: Store, world: World, machine: Machine) -> Plan:
+def check(pipeline: Pipeline, selected: Selected, store: StoreReader, world: World, machine: Machine) -> Plan:
     """Plan what is selected, and refuse what cannot be carried out; writes nothing.
 
     Raises:
         UserError: something is known to fail.
     """
-    plan = plan_selected(pipeline, selected, store, world.libraries)
+    plan = with_restores(plan_selected(pipeline, selected, store, world.libraries), store)
     preflight.check(plan, len(machine.devices), world.libraries, os.environ)
     return plan
 
@@ -152,7 +168,7 @@ def record(outcome: RunOutcome, plan: Plan, before: Mapping[str, str | None], st
         store: has the ledger.
     """
     for stage, ended in outcome.stages.items():
-        if ended.state in THERE:
+        if ended.state in THERE | {State.RESTORED}:
             if store.last_key(outcome.pipeline, stage) != ended.key:
                 store.ledger.append(
                     "cached", run=outcome.run, pipeline=outcome.pipeline, stage=stage, key=ended.key
