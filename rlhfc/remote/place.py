@@ -97,6 +97,7 @@ class FolderPlace:
     def __init__(self, folder: Path) -> None:
         self.name = str(folder)
         self._folder = folder
+        self._tidied = False
         self._root = folder / PREFIX
 
     def read(self, path: str, start: int, end: int) -> bytes:
@@ -163,7 +164,7 @@ class FolderPlace:
             )
         yield from found
 
-    def remove_stale_parts(self) -> None:
+    def _remove_stale_parts(self) -> None:
         """Remove what uploads that were killed have left."""
         for part in (self._root / PARTS).glob("*"):
             with suppress(OSError):
@@ -175,6 +176,9 @@ class FolderPlace:
         self._check(self._folder.parent)
         folder = self._root / PARTS
         files.make_folder(folder)
+        if not self._tidied:
+            self._tidied = True
+            self._remove_stale_parts()
         draft = folder / files.unique_name()
         try:
             yield draft

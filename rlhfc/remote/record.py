@@ -212,7 +212,9 @@ def decode_shared_document(data: bytes, named: Sized, key: str) -> dict[str, Any
 
 def _first(error: ValidationError) -> str:
     """The first thing that is wrong, without what was written there, which nobody has checked."""
-    found = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    errors = error.errors(include_url=False, include_input=False, include_context=False)
+    # Of a value that may be a number or text each is told; what our own check says is the telling one.
+    found = next((each for each in errors if each["type"] == "value_error"), errors[0])
     place = ".".join(str(step) for step in found["loc"] if not isinstance(step, str) or step.isidentifier())
     return f"{place}: {found['msg']}" if place else found["msg"]
 
