@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from rlhfc.cli.sharing import KeyList, place_named, planned_for, say, unusable
+from rlhfc.cli.sharing import KeyList, check_named, place_named, planned_for, say, unusable
 from rlhfc.environment import read_environment
 from rlhfc.plan.planner import Plan
 from rlhfc.plan.verdict import Verdict
@@ -24,6 +24,7 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         UserError: the spec, an option, the store or the shared store is wrong.
     """
+    check_named(arguments)
     environment = read_environment()
     place, trust = place_named(arguments.source, "--from", environment), trust_of(environment)
     faults: list[str] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from rlhfc.cli.sharing import KeyList, place_named, planned_for, say, unusable
+from rlhfc.cli.sharing import KeyList, check_named, place_named, planned_for, say, unusable
 from rlhfc.environment import read_environment
 from rlhfc.remote.place import RemoteError
 from rlhfc.remote.progress import Tally
@@ -22,6 +22,7 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         UserError: the spec, an option, the store or the shared store is wrong.
     """
+    check_named(arguments)
     environment = read_environment()
     place = place_named(arguments.to, "--to", environment)
     signer = read_signer(environment.signing_key) if environment.signing_key is not None else None
@@ -37,9 +38,12 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _push(pusher: Pusher, store: Store, name: str, key: str | None) -> bool:
     result = store.lookup(key) if key is not None else None
+    if result is None and name == key:
+        print(f"error: {name}: there is no result of this key", file=sys.stderr)
+        return False
     if result is None:
         print(f"{name}: no result yet")
-        return key is None or name != key  # a key that was named must have one
+        return True
     try:
         ended = pusher.push(result)
     except (DamagedRecordError, RefusedError) as error:

@@ -30,14 +30,22 @@ def place_named(url: str | None, option: str, environment: Environment) -> Place
     return open_place(named)
 
 
+def check_named(arguments: argparse.Namespace) -> None:
+    """Refuse what names results twice.
+
+    Raises:
+        UserError: a spec and a key are both given.
+    """
+    if arguments.key and arguments.spec is not None:
+        raise UserError(Diagnostic("`--key` and a spec are both given", hint="leave out one of them"))
+
+
 def planned_for(arguments: argparse.Namespace, reader: StoreReader) -> Plan:
     """The plan of the spec that is named.
 
     Raises:
-        UserError: the spec, an option or a source is wrong, or a key is named as well.
+        UserError: the spec, an option or a source is wrong.
     """
-    if arguments.key:
-        raise UserError(Diagnostic("`--key` and a spec are both given", hint="leave out one of them"))
     prepared = prepare(arguments)
     for warning in prepared.warnings:
         print(f"warning: {warning}", file=sys.stderr)
