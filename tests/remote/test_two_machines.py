@@ -316,3 +316,22 @@ def test_record_of_another_stage_is_not_restored(first, second, shared):
     place.replace(action_path(key), json.dumps(record).encode())
     assert "done" == second.run("--target", "a", RLHFC_REMOTE=shared)["a"]
     assert "has other outputs; it is not used" in second.said
+
+
+def test_machine_that_cannot_run_restores(first, second, shared):
+    """A machine that lacks what a stage needs restores it; when that fails, both reasons are told."""
+    push(first, shared)
+    text = yaml.safe_load(second.spec.read_text())
+    text["stages"]["a"]["environment"] = {"TOY_KEY": "${env:TOY_KEY}"}
+    second.spec.write_text(yaml.safe_dump(text, sort_keys=False))
+    assert 1 == second.call("run", str(second.spec), RLHFC_REMOTE="").returncode
+    blobs = [path for path in (Path(shared) / "rlhfc-1" / "objects").rglob("*") if path.is_file()]
+    blob = next(path for path in blobs if path.read_bytes() == b"1()")
+    blob.rename(blob.with_name("away"))
+    ended = second.call("run", str(second.spec), RLHFC_REMOTE=shared)
+    expected = (
+        "it could not be restored, and this machine cannot run it: environment variable `TOY_KEY` is not set"
+    )
+    assert (1, True) == (ended.returncode, f"error: a: {expected}\n" in ended.stderr)
+    blob.with_name("away").rename(blob)
+    assert {"restored"} == set(second.run(RLHFC_REMOTE=shared).values())
