@@ -6,11 +6,12 @@ import threading
 from contextlib import suppress
 
 import pytest
-from team import FILES, Recording, contents
+from team import FILES, Recording, contents, drafts, published
 
 from rlhfc.remote import objects, steady
 from rlhfc.remote.opening import open_place
 from rlhfc.remote.place import FolderPlace, PassingError, action_path
+from rlhfc.remote.pull import GivenUpError
 from rlhfc.remote.source import BELIEVED_SECONDS, Both, Source
 
 ERROR = b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
@@ -181,3 +182,12 @@ def test_disk_that_fails_while_restoring_costs_a_warning(team, tmp_path, monkeyp
     assert source.restore(team.store("b"), result.key, ["thing"], lambda: False) is None
     assert [f"`{result.key}` could not be restored: No space left on device"] == warned
     assert source.find(result.key) is None
+
+
+def test_stop_ends_a_restore(team, tmp_path):
+    """Whoever is told to stop fetches nothing more, leaves no draft, and publishes nothing."""
+    place, result = FolderPlace(tmp_path), team.result("a")
+    team.push("a", place, result)
+    with pytest.raises(GivenUpError):
+        Source(place, None, pytest.fail).restore(team.store("b"), result.key, ["thing"], lambda: True)
+    assert ([], []) == (published(team.store("b")), drafts(team.store("b")))
