@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 from collections.abc import Callable, Collection
 from pathlib import Path
 
@@ -145,7 +146,9 @@ class Puller:
         stopping: Callable[[], bool] = lambda: False,
     ) -> None:
         self._store, self._finder, self._source = store, finder, source
-        self.tally, self._stopping = tally, stopping
+        self.tally = tally
+        self._abandoned = threading.Event()
+        self._stopping = lambda: self._abandoned.is_set() or stopping()
 
     def take(self, record: Shared, ports: Collection[str] | None = None) -> ActionResult:
         """Take a result into the store: all of it, or nothing under its key.
@@ -168,11 +171,12 @@ class Puller:
             raise RefusedError(f"the record of `{record.key}` in `{self._source}` has other outputs")
         trees = {digest: self._finder.tree(digest) for digest in dict.fromkeys(result.outputs.values())}
         blobs = self._announced(record, trees)
+        self._abandoned.clear()
         document = self._finder.document(record)
         publisher = Publisher(self._store.layout, self._store.lookup)
         missing = {digest: size for digest, size in blobs.items() if not publisher.has_blob(digest, size)}
         self._check_space(sum(missing.values()))
-        for_each(missing.items(), lambda blob: self._take_blob(publisher, *blob))
+        for_each(missing.items(), lambda blob: self._take_blob(publisher, *blob), self._abandoned.set)
         for _ in range(len(blobs) - len(missing)):
             self.tally.skip()
         taken = publisher.receive(result, trees.values(), document)

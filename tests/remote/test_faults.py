@@ -3,16 +3,19 @@
 import random
 import socket
 import threading
+import time
 from contextlib import suppress
 
 import pytest
 from team import FILES, Recording, contents, drafts, published
 
-from rlhfc.remote import objects, steady
+from rlhfc.remote import objects, pull, steady
 from rlhfc.remote.opening import open_place
-from rlhfc.remote.place import FolderPlace, PassingError, action_path
+from rlhfc.remote.place import FolderPlace, PassingError, action_path, blob_path
 from rlhfc.remote.pull import GivenUpError
+from rlhfc.remote.record import RefusedError
 from rlhfc.remote.source import BELIEVED_SECONDS, Both, Source
+from rlhfc.store.digest import bytes_digest
 
 ERROR = b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
@@ -191,3 +194,26 @@ def test_stop_ends_a_restore(team, tmp_path):
     with pytest.raises(GivenUpError):
         Source(place, None, pytest.fail).restore(team.store("b"), result.key, ["thing"], lambda: True)
     assert ([], []) == (published(team.store("b")), drafts(team.store("b")))
+
+
+def test_first_failure_ends_what_else_is_fetched(team, tmp_path, monkeypatch):
+    """When one file is refused, files that are under way are given up between two of their parts."""
+    monkeypatch.setattr(pull, "PART", 1000)
+    place = FolderPlace(tmp_path)
+    result = team.result("a", files={"large": b"x" * 50_000, "small": b"y" * 1500})
+    team.push("a", place, result)
+    recording, failed = Recording(place), threading.Event()
+    large = blob_path(bytes_digest(b"x" * 50_000))
+
+    def before(method, path):
+        if path == blob_path(bytes_digest(b"y" * 1500)):
+            failed.set()
+            raise FileNotFoundError(path)
+        if path == large:
+            failed.wait(10)
+            time.sleep(0.05)
+
+    recording.before = before
+    with pytest.raises(RefusedError, match="is not there"):
+        team.pull("b", recording, result.key)
+    assert sum(path == large for _, path in recording.asked) < 10
