@@ -12,6 +12,9 @@ from pathlib import Path
 
 VARIABLES = {
     "RLHFC_MIRROR": "TOML file whose table `[mirror]` maps hub ids to local copies",
+    "RLHFC_REMOTE": "shared store that `run` restores from and `push` and `pull` use: a folder or a URL",
+    "RLHFC_SIGNERS": "file of public keys, as `authorized_keys`: only what one of them signed is pulled",
+    "RLHFC_SIGN_WITH": "file of the private key that `push` signs with",
     "XDG_CONFIG_HOME": "where `rlhfc/config.toml` lies; default `~/.config`",
     "XDG_CACHE_HOME": "where the Hugging Face cache lies when no variable below says so; also `rlhfc/`, "
     "where indexes of ledgers on network file systems lie; default `~/.cache`",
@@ -42,6 +45,9 @@ class Environment:
     user_configuration: Path
     hub_cache: Path
     index_folder: Path
+    remote: str | None
+    trusted_keys: Path | None
+    signing_key: Path | None
     visible_gpus: str | None
 
 
@@ -56,6 +62,9 @@ def read_environment(variables: Mapping[str, str] = os.environ) -> Environment:
         user_configuration=config_home / "rlhfc" / "config.toml",
         hub_cache=_path(variables, "HF_HUB_CACHE") or hub_home / "hub",
         index_folder=cache_home / "rlhfc",
+        remote=variables.get("RLHFC_REMOTE") or None,
+        trusted_keys=_path(variables, "RLHFC_SIGNERS"),
+        signing_key=_path(variables, "RLHFC_SIGN_WITH"),
         visible_gpus=variables.get("CUDA_VISIBLE_DEVICES"),
     )
 

@@ -7,6 +7,7 @@ the standard library alone. A command's own module is imported when its argument
 from __future__ import annotations
 
 import argparse
+import re
 from functools import partial
 from pathlib import Path
 
@@ -45,6 +46,9 @@ def plan(parser: argparse.ArgumentParser) -> None:
         "--detailed-exitcode", action="store_true", help="exit with 2 when there is something to do"
     )
     parser.add_argument(
+        "--remote", action="store_true", help="ask the shared store (`RLHFC_REMOTE`) for what is not here"
+    )
+    parser.add_argument(
         "--show",
         metavar="STAGE",
         nargs="*",
@@ -76,6 +80,38 @@ def run(parser: argparse.ArgumentParser) -> None:
     shown.add_argument("--quiet", action="store_true", help="show no progress")
     shown.add_argument("-v", "--verbose", action="store_true", help="show the stages' logs as they grow")
     parser.add_argument("--json", action="store_true", help="print the outcome as JSON")
+    parser.add_argument("--offline", action="store_true", help="ask neither the shared store nor the hub")
+
+
+def push(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``rlhfc push``."""
+    _add_shared(parser, "--to", "to", "where to", "every result of the store")
+
+
+def pull(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``rlhfc pull``."""
+    _add_shared(parser, "--from", "source", "where from", "every result there")
+
+
+def _add_shared(parser: argparse.ArgumentParser, option: str, name: str, told: str, rest: str) -> None:
+    add_pipeline_options(parser, f"results of this pipeline (default: {rest})", optional=True)
+    parser.add_argument(
+        option, metavar="URL", dest=name, help=f"{told}: a folder, `s3://…` (default: `RLHFC_REMOTE`)"
+    )
+    parser.add_argument(
+        "--key",
+        metavar="KEY",
+        action="append",
+        type=_key,
+        default=[],
+        help="the result under this key, whatever spec it is of; may be repeated",
+    )
+
+
+def _key(text: str) -> str:
+    if not re.fullmatch(r"b3:[0-9a-f]{64}", text):
+        raise UserError(Diagnostic(f"`--key {text}` is no key", hint="give `b3:` and 64 hex digits"))
+    return text
 
 
 def accept(parser: argparse.ArgumentParser) -> None:

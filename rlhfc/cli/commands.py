@@ -27,6 +27,8 @@ COMMANDS = {
     "plan": _command("plan", "show what would run, and why"),
     "explain": _command("explain", "tell why a stage is cached or not, value by value"),
     "run": _command("run", "run what is not done yet"),
+    "push": _command("push", "send results to a shared store"),
+    "pull": _command("pull", "take results from a shared store"),
     "status": _command("status", "show where every stage stands, also while it runs"),
     "show": _command("show", "show a stage: result, artefacts, attempts, log, metrics"),
     "accept": _command("accept", "let a stage's last result stand for what the spec says now"),

@@ -36,6 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
     options = {name: value for name, value in vars(arguments).items() if name not in FORM}
     asked = question(options)
     afresh = arguments.rehash or arguments.show is not None or arguments.output is not None
+    afresh = afresh or arguments.remote  # what others have pushed leaves no trace here
     document = None if afresh else recall(str(arguments.store), asked)
     shown: Rendered = {}
     if document is None:
@@ -45,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
         began = time.time_ns()
         with observed() as seen:
             document, shown = plan_afresh(arguments)
-        if seen.certain:
+        if seen.certain and not arguments.remote:
             keep(str(arguments.store), asked, seen.paths, document, began)
     for warning in document["warnings"]:
         print(f"warning: {warning}", file=sys.stderr)

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rlhfc.cli.prepare import prepare
@@ -21,12 +22,13 @@ from rlhfc.plan.estimate import estimates
 from rlhfc.plan.planner import Plan
 from rlhfc.plan.saved import check_fresh
 from rlhfc.plan.select import plan_selected
+from rlhfc.remote.source import Both, Source, configured_source, with_restores
 from rlhfc.run.board import Board
 from rlhfc.run.deadline import parse_deadline, parse_margin
 from rlhfc.run.display import Display, LogStreams, PlainDisplay, QuietDisplay
 from rlhfc.run.outcome import RunOutcome
 from rlhfc.run.pin import pin_sources
-from rlhfc.run.run import Limits, check, run_pipeline, this_machine_slots
+from rlhfc.run.run import Terms, check, run_pipeline, this_machine_slots
 from rlhfc.run.summary import closing_lines, run_document, table_lines, there_words
 from rlhfc.run.sweep import Sweep, sweep_documents, sweep_lines, sweeps
 from rlhfc.store.store import Store
@@ -39,25 +41,28 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         UserError: the spec, an option, a source, the store or this machine does not fit.
     """
-    limits = _limits(arguments)
+    terms = _terms(arguments)
     saved = read_saved(arguments.spec)
     if saved is not None:
         take_options(arguments, saved)
     prepared = prepare(arguments)
     world, there = prepared.world, Store.open(prepared.store, rehash=arguments.rehash)
+    source = _source(arguments)
+    reader = there if source is None else Both(there, source)
     whole = thawed(arguments, prepared.pipeline)
     selected = selected_stages(arguments, whole)
     if saved is not None:
-        check_fresh(saved, plan_selected(whole, selected, there, world.libraries))
+        check_fresh(saved, with_restores(plan_selected(whole, selected, reader, world.libraries), reader))
     pipeline = pin_sources(whole)
     machine = this_machine_slots(world.gpus, read_environment().visible_gpus)
     for warning in prepared.warnings:
         print(f"warning: {warning}", file=sys.stderr)
-    plan = check(pipeline, selected, there, world, machine)
+    plan = check(pipeline, selected, reader, world, machine)
     if not plan.nothing_to_do and (tight := _quota(plan, there)) is not None:
         print(f"warning: {tight}", file=sys.stderr)
     store = Store.create(prepared.store, rehash=arguments.rehash)  # nothing has been written before
-    outcome = run_pipeline(plan, store, world, machine, _display(arguments), selected.asked.forced, limits)
+    terms = replace(terms, forced=selected.asked.forced, source=source)
+    outcome = run_pipeline(plan, store, world, machine, _display(arguments), terms)
     report = _report(pipeline, store, world)
     try:
         _tell(arguments, outcome, sweeps(pipeline), report)
@@ -79,7 +84,7 @@ def _quota(plan: Plan, store: Store) -> str | None:
     return check_quota(store.layout, sum(estimate.size or 0 for estimate in known.values()))
 
 
-def _limits(arguments: argparse.Namespace) -> Limits:
+def _terms(arguments: argparse.Namespace) -> Terms:
     """What the options hold the run to; times from now begin here.
 
     Raises:
@@ -89,8 +94,17 @@ def _limits(arguments: argparse.Namespace) -> Limits:
     if arguments.stop_before is None:
         if arguments.stop_margin is not None:
             raise UserError(Diagnostic("`--stop-margin` goes with `--stop-before`"))
-        return Limits(space=not arguments.no_space_check)
-    return Limits(parse_deadline(arguments.stop_before, margin), not arguments.no_space_check)
+        return Terms(space=not arguments.no_space_check)
+    deadline = parse_deadline(arguments.stop_before, margin)
+    return Terms(deadline=deadline, space=not arguments.no_space_check)
+
+
+def _source(arguments: argparse.Namespace) -> Source | None:
+    """The shared store that may be asked; with ``--offline`` nothing is, the hub's library included."""
+    if arguments.offline:
+        os.environ["HF_HUB_OFFLINE"] = "1"
+        return None
+    return configured_source(read_environment(), lambda text: print(f"warning: {text}", file=sys.stderr))
 
 
 def _report(pipeline: Pipeline, store: Store, world: World) -> Path:

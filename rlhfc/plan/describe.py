@@ -29,6 +29,7 @@ def plan_document(
     known: Mapping[str, Estimate],
     warnings: Sequence[str] = (),
     commit: Commit | None = None,
+    remote: str | None = None,
 ) -> PlanDocument:
     """The plan as plain values. Within format 1 fields are only ever added.
 
@@ -39,6 +40,7 @@ def plan_document(
         known: what stages will take.
         warnings: what the store said while it was read.
         commit: that of the spec.
+        remote: the shared store that was asked, if one was.
     """
     return {
         "format_version": FORMAT_VERSION,
@@ -47,6 +49,7 @@ def plan_document(
         "commit": CommitDocument(id=commit.id, dirty=commit.dirty, branch=commit.branch) if commit else None,
         "store": store,
         "gpus": gpus,
+        "remote": remote,
         "changes": not plan.nothing_to_do,
         "summary": {str(verdict): plan.count(verdict) for verdict in Verdict},
         "estimate": {

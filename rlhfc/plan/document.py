@@ -107,7 +107,7 @@ class StageDocument(TypedDict):
     variant: dict[str, str | int | float | bool | None]
     file: str
     line: int
-    verdict: Literal["cached", "resume", "run", "undecided", "frozen", "skipped"]
+    verdict: Literal["cached", "restore", "resume", "run", "undecided", "frozen", "skipped"]
     key: str | None
     reasons: list[ReasonDocument]
     ignored: list[ReasonDocument]
@@ -132,8 +132,9 @@ class PlanDocument(TypedDict):
     """A whole plan.
 
     ``spec`` is an absolute path, ``commit`` null outside of a repository, ``store`` as the user named it,
-    ``gpus`` those that may be used here, ``summary`` the number of stages of each verdict, ``hints`` say
-    what cannot be known here, ``warnings`` what the store has lost.
+    ``gpus`` those that may be used here, ``remote`` the shared store that was asked, if one was,
+    ``summary`` the number of stages of each verdict, ``hints`` say what cannot be known here,
+    ``warnings`` what the store has lost.
     """
 
     format_version: str
@@ -142,6 +143,7 @@ class PlanDocument(TypedDict):
     commit: CommitDocument | None
     store: str
     gpus: int
+    remote: str | None
     changes: bool
     summary: dict[str, int]
     estimate: EstimatesDocument

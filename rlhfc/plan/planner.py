@@ -27,7 +27,7 @@ class Plan:
 
     @property
     def nothing_to_do(self) -> bool:
-        """Whether a run would launch nothing."""
+        """Whether a run would neither launch nor fetch anything."""
         done = (Verdict.CACHED, Verdict.FROZEN, Verdict.SKIPPED)
         return sum(map(self.count, done)) == len(self.stages)
 

@@ -28,7 +28,7 @@ FORMAT = 1
 TAG = b"rlhfc-plan\0v1\0"
 MARK = re.compile(rb'\s*\{\s*"saved_plan"\s*:')
 OPEN = frozenset({Verdict.RUN, Verdict.RESUME, Verdict.UNDECIDED})
-PROGRESS = OPEN | {Verdict.CACHED}
+PROGRESS = OPEN | {Verdict.CACHED, Verdict.RESTORE}
 
 
 @dataclass(frozen=True)
@@ -167,6 +167,8 @@ def _rewired(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
 def _is_progress(then: Mapping[str, Any], now: StagePlan) -> bool:
     if then["verdict"] == now.verdict:
         return True
+    if Verdict(then["verdict"]) is Verdict.RESTORE:
+        return now.verdict is Verdict.CACHED
     return Verdict(then["verdict"]) in OPEN and now.verdict in PROGRESS
 
 

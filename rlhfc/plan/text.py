@@ -20,10 +20,11 @@ ALIGNED = 60  # characters; where causes are longer, estimates stand ragged rath
 NEVER_RUN = "never_run"
 UPSTREAM_PENDING = "upstream_pending"
 UNKNOWN_HERE = ("source_unresolved", "library_missing")
-SYMBOLS = {"cached": "=", "resume": "↻", "undecided": "?", "frozen": "❄", "skipped": "-"}
+SYMBOLS = {"cached": "=", "restore": "⇣", "resume": "↻", "undecided": "?", "frozen": "❄", "skipped": "-"}
 VERDICTS = {
     "run": "to run",
     "resume": "to resume",
+    "restore": "to restore",
     "undecided": "undecided",
     "cached": "cached",
     "frozen": "frozen",
@@ -101,7 +102,15 @@ def summary(plan: PlanDocument) -> str:
         words += [f"{counts[verdict]} {verdict}" for verdict in ("frozen", "skipped") if counts[verdict]]
         return f"Nothing to do: {', '.join(words)}"
     parts = {words: plan["summary"][verdict] for verdict, words in VERDICTS.items()}
-    return "Plan: " + ", ".join(f"{count} {what}" for what, count in parts.items() if count)
+    told = "Plan: " + ", ".join(f"{count} {what}" for what, count in parts.items() if count)
+    if not plan["summary"]["restore"]:
+        return told
+    fetched = sum(
+        stage["result"]["size"]
+        for stage in plan["stages"]
+        if stage["verdict"] == "restore" and stage["result"]
+    )
+    return f"{told}\nRestore: at most {quantities.size(fetched)} from {plan['remote']}"
 
 
 def _estimate(stage: StageDocument) -> str:

@@ -39,6 +39,7 @@ class Verdict(StrEnum):
     """What a run would do with a stage."""
 
     CACHED = "cached"
+    RESTORE = "restore"
     RESUME = "resume"
     RUN = "run"
     UNDECIDED = "undecided"
@@ -53,7 +54,7 @@ class StagePlan:
     Attributes:
         key: key of the result that is used or would be made; None while a part of it is missing.
         reasons: why it is not cached; for a frozen stage, although what its result stands.
-        result: what the store holds, for a cached or frozen stage.
+        result: what the store holds, for a cached or frozen stage; the shared store, for one to restore.
         checkpoint: step to resume from and last step, for a stage that resumes.
         differences: values that differ from the last result's without invalidating it.
         line: where the stage starts in the spec.

@@ -21,6 +21,7 @@ EVALUATION_KIND = "evaluate"
 MAX_SAMPLES = 24
 STATES = {
     Verdict.CACHED: "done",
+    Verdict.RESTORE: "to restore",
     Verdict.FROZEN: "frozen",
     Verdict.RESUME: "can resume",
     Verdict.UNDECIDED: "waits",

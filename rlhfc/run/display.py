@@ -139,6 +139,8 @@ def transition(row: Row) -> str:
             return f"resumed at step {row.resumed_at}" if row.resumed_at else "started"
         case State.DONE:
             return f"done in {duration(row.elapsed)}" + (f", {row.detail}" if row.detail else "")
+        case State.RESTORED:
+            return f"restored {row.detail}"
         case State.FAILED:
             after = f" after {duration(row.elapsed)}" if row.started is not None else ""
             return f"failed{after}: {row.detail}"

@@ -10,9 +10,7 @@ import os
 import queue
 import threading
 from collections.abc import Callable, Collection, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 from rlhfc.compile.action import Action, Pipeline
 from rlhfc.compile.digests import Digester
@@ -20,11 +18,15 @@ from rlhfc.compile.keys import KeyDocument
 from rlhfc.compile.world import Libraries
 from rlhfc.errors import UserError
 from rlhfc.plan.decide import decide
-from rlhfc.plan.verdict import StagePlan, Verdict
+from rlhfc.plan.verdict import StagePlan, StoreReader, Verdict
 from rlhfc.plan.words import sentence
+from rlhfc.remote.source import Both, Source
+from rlhfc.run import preflight
 from rlhfc.run.board import Board
+from rlhfc.run.care import Care, Interrupts
 from rlhfc.run.outcome import GOOD, Failure, StageOutcome, State
-from rlhfc.run.process import Launcher, Session
+from rlhfc.run.process import Launcher
+from rlhfc.run.restore import restore
 from rlhfc.run.shop import Workshop
 from rlhfc.run.slots import Slots
 from rlhfc.run.space import SpaceCheck
@@ -37,85 +39,6 @@ from rlhfc.store.store import Store
 TICK_SECONDS = 0.1
 
 
-class Interrupts:
-    """How often the user has asked to stop: once to save and stop, twice to end, three times to kill."""
-
-    def __init__(self) -> None:
-        self.level = 0
-        self.reason: str | None = None
-
-    def ask(self) -> None:
-        """Ask once more."""
-        self.level += 1
-
-    def at_least(self, level: int, reason: str) -> None:
-        """Ask so often, for a reason that is no signal."""
-        if self.level < level:
-            self.level, self.reason = level, reason
-
-
-class Care:
-    """The commands that run now, and what has been asked of them. See :class:`rlhfc.run.shop.Control`."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._sessions: dict[Session, Path] = {}
-        self._level = 0
-        self._stopping = threading.Event()
-
-    def stopping(self) -> bool:
-        """Whether nothing new may be started."""
-        return self._level >= 1
-
-    def ending(self) -> bool:
-        """Whether running commands have been told to end, saved or not."""
-        return self._level >= 2
-
-    def pause(self, seconds: float) -> None:
-        """Wait, until the run is stopping at the latest."""
-        self._stopping.wait(seconds)
-
-    def dump(self) -> None:
-        """Ask every command for its stacks, which go into its log."""
-        with self._lock:
-            for session in self._sessions:
-                session.dump()
-
-    def working(self) -> list[Path]:
-        """Folders of the actions whose commands run now."""
-        with self._lock:
-            return [stop_file.parents[2] for stop_file in self._sessions.values()]
-
-    def watch(self, session: Session, stop_file: Path) -> None:
-        """Take a command into care; what was asked of the others is asked of it as well."""
-        with self._lock:
-            self._sessions[session] = stop_file
-            self._ask(session, stop_file)
-
-    def unwatch(self, session: Session) -> None:
-        """Release a command that has ended."""
-        with self._lock:
-            self._sessions.pop(session, None)
-
-    def escalate(self, level: int) -> None:
-        """Ask every command to save and stop (1), to end (2), or kill it (3)."""
-        with self._lock:
-            if level > self._level:
-                self._level = level
-                self._stopping.set()
-                for session, stop_file in self._sessions.items():
-                    self._ask(session, stop_file)
-
-    def _ask(self, session: Session, stop_file: Path) -> None:
-        if self._level >= 1:
-            with suppress(OSError):  # on a full disk nothing can be saved either
-                stop_file.touch()
-        if self._level == 2:
-            session.terminate()
-        elif self._level >= 3:
-            session.kill()
-
-
 @dataclass(frozen=True)
 class Means:
     """What a run uses.
@@ -124,6 +47,8 @@ class Means:
         libraries: version of an installed distribution.
         digests: digests of local files, to see whether they change.
         space: refuses what cannot fit on the disk; None for no such check.
+        gpus: those that stages may use.
+        source: the shared store that results are restored from, if there is one.
     """
 
     store: Store
@@ -132,6 +57,15 @@ class Means:
     slots: Slots
     launcher: Launcher
     space: SpaceCheck | None = None
+    gpus: int = 0
+    source: Source | None = None
+
+
+@dataclass(frozen=True)
+class Unrestored:
+    """A stage whose result could not be restored, although the shared store had it."""
+
+    stage: str
 
 
 class Executor:
@@ -144,9 +78,11 @@ class Executor:
         self.pins = Pins(means.store.layout, means.store.locks, Holder.me())
         self.outcomes: dict[str, StageOutcome] = {}
         self._outputs: dict[tuple[str, str], str] = {}
+        self._reader: StoreReader = means.store if means.source is None else Both(means.store, means.source)
+        self._unrestored: set[str] = set()
         self._pending = list(pipeline.actions)
         self._threads: dict[str, threading.Thread] = {}
-        self._ended: queue.SimpleQueue[StageOutcome | BaseException] = queue.SimpleQueue()
+        self._ended: queue.SimpleQueue[StageOutcome | Unrestored | BaseException] = queue.SimpleQueue()
 
     def run(
         self, run: str, interrupts: Interrupts, refresh: Callable[[], None]
@@ -219,6 +155,10 @@ class Executor:
         except UserError as error:  # the plan let it pass: what a stage holds has gone meanwhile
             self._settle(self._unstarted(stage, State.FAILED, failure=_failure(error)))
             return
+        if planned.result is not None and self._is_away(planned):
+            self.pins.keep(planned.result.key)
+            self._start(stage, lambda: self._restore(shop, stage, planned))
+            return
         if planned.result is not None:
             state = State.FROZEN if planned.verdict is Verdict.FROZEN else State.CACHED
             self._settle(StageOutcome(stage, planned.kind, state, planned.key, result=planned.result))
@@ -230,26 +170,47 @@ class Executor:
             self._settle(self._unstarted(stage, State.FAILED, failure=failure))
             return
         self.pins.keep(found.key)  # before it is looked for again
+        if stage in self._unrestored and (faults := self._faults(action, planned)):
+            self._settle(self._unstarted(stage, State.FAILED, failure=_unable(faults[0])))
+            return
         work = StageRun(shop, action, found.key, found.stored, dict(self._outputs), force=force)
+        self._start(stage, work.perform)
+
+    def _start(self, stage: str, work: Callable[[], StageOutcome | Unrestored]) -> None:
         thread = threading.Thread(target=self._perform, args=(work,), name=stage, daemon=True)
         self._threads[stage] = thread
         self.board.change(stage, state=State.QUEUED)
         thread.start()
 
     def _decide(self, action: Action, *, force: bool) -> StagePlan:
-        """Decide a stage; a result that is found is pinned, and then looked for again."""
-        store, libraries = self.means.store, self.means.libraries
+        """Decide a stage; a result that is found here is pinned, and then looked for again."""
+        libraries = self.means.libraries
         while True:
-            planned = decide(action, self._outputs, store, libraries, forced=force)
-            if planned.result is None:
+            planned = decide(action, self._outputs, self._reader, libraries, forced=force)
+            if planned.result is None or self._is_away(planned):
                 return planned
             self.pins.keep(planned.result.key, planned.result.outputs.values())
-            if store.lookup(planned.result.key) == planned.result:
+            if self.means.store.lookup(planned.result.key) == planned.result:
                 return planned
 
-    def _perform(self, work: StageRun) -> None:
+    def _faults(self, action: Action, planned: StagePlan) -> list[tuple[str, str | None]]:
+        """Why this machine cannot run a stage: what was to be restored has passed no check."""
+        means = self.means
+        return preflight.faults(action, planned.reasons, means.gpus, means.libraries, os.environ)
+
+    def _is_away(self, planned: StagePlan) -> bool:
+        return (
+            isinstance(self._reader, Both) and planned.key is not None and self._reader.is_away(planned.key)
+        )
+
+    def _restore(self, shop: Workshop, stage: str, planned: StagePlan) -> StageOutcome | Unrestored:
+        assert self.means.source is not None
+        ended = restore(shop, self.means.source, self.pipeline.actions[stage], planned)
+        return Unrestored(stage) if ended is None else ended
+
+    def _perform(self, work: Callable[[], StageOutcome | Unrestored]) -> None:
         try:
-            self._ended.put(work.perform())
+            self._ended.put(work())
         except BaseException as error:  # the main thread raises it
             self._ended.put(error)
 
@@ -262,7 +223,11 @@ class Executor:
         if isinstance(ended, BaseException):
             raise ended
         self._threads.pop(ended.stage).join()
-        self._settle(ended)
+        if isinstance(ended, Unrestored):
+            self._unrestored.add(ended.stage)
+            self._pending.append(ended.stage)  # it is decided again, without what cannot be had
+        else:
+            self._settle(ended)
         return True
 
     def _settle(self, outcome: StageOutcome) -> None:
@@ -277,6 +242,8 @@ class Executor:
             detail = outcome.failure.message
         elif outcome.result is not None:
             detail = figures(outcome.result.summary, FIGURES)
+            if outcome.state is State.RESTORED and self.means.source is not None:
+                detail = ", ".join(filter(None, (f"from {self.means.source.name}", detail)))
         self.board.change(stage, state=outcome.state, detail=detail, seconds=outcome.seconds)
 
     def _unstarted(
@@ -293,6 +260,11 @@ class Executor:
 def _failure(error: UserError) -> Failure:
     first = error.diagnostics[0]
     return Failure(first.message, first.hint)
+
+
+def _unable(fault: tuple[str, str | None]) -> Failure:
+    message, hint = fault
+    return Failure(f"it could not be restored, and this machine cannot run it: {message}", hint)
 
 
 def _secrets(pipeline: Pipeline, variables: Mapping[str, str]) -> dict[str, str]:

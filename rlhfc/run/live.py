@@ -22,6 +22,7 @@ SIGNS = {
     State.RUNNING: ("▸", "cyan"),
     State.CACHED: ("=", "dim"),
     State.FROZEN: ("❄", "dim"),
+    State.RESTORED: ("⇣", "green"),
     State.DONE: ("✓", "green"),
     State.INTERRUPTED: ("‖", "yellow"),
     State.FAILED: ("✗", "red"),

@@ -20,6 +20,7 @@ class State(StrEnum):
     RUNNING = "running"
     CACHED = "cached"
     FROZEN = "frozen"
+    RESTORED = "restored"
     DONE = "done"
     INTERRUPTED = "interrupted"
     FAILED = "failed"
@@ -28,7 +29,7 @@ class State(StrEnum):
 
 THERE = frozenset({State.CACHED, State.FROZEN})
 """States of a stage whose result was there before the run."""
-GOOD = THERE | {State.DONE}
+GOOD = THERE | {State.RESTORED, State.DONE}
 
 
 @dataclass(frozen=True)

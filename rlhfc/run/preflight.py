@@ -32,7 +32,7 @@ def check(plan: Plan, gpus: int, libraries: Libraries, variables: Mapping[str, s
         Diagnostic(f"{name}: {message}", Mark(action.file, action.line, 1), hint)
         for name, action in plan.pipeline.actions.items()
         if plan.stages[name].result is None
-        for message, hint in _faults(action, plan.stages[name].reasons, gpus, libraries)
+        for message, hint in _lacks(action, plan.stages[name].reasons, gpus, libraries)
     ]
     found += [
         Diagnostic(f"{name}: environment variable `{secret}` is not set", mark, f"`export {secret}=…`")
@@ -45,7 +45,22 @@ def check(plan: Plan, gpus: int, libraries: Libraries, variables: Mapping[str, s
         raise UserError(found)
 
 
-def _faults(
+def faults(
+    action: Action,
+    reasons: tuple[Reason, ...],
+    gpus: int,
+    libraries: Libraries,
+    variables: Mapping[str, str],
+) -> list[tuple[str, str | None]]:
+    """What one stage lacks on this machine, each with a hint; arguments as in :func:`check`."""
+    unset = [name for name in action.secrets if not variables.get(name)]
+    return [
+        *_lacks(action, reasons, gpus, libraries),
+        *((f"environment variable `{name}` is not set", f"`export {name}=…`") for name in unset),
+    ]
+
+
+def _lacks(
     action: Action, reasons: tuple[Reason, ...], gpus: int, libraries: Libraries
 ) -> Iterator[tuple[str, str | None]]:
     wanted = need_of(action).gpus

@@ -19,14 +19,17 @@ from rlhfc.identity import own_identity
 from rlhfc.plan.compare import changes_between
 from rlhfc.plan.planner import Plan
 from rlhfc.plan.select import Selected, plan_selected
+from rlhfc.plan.verdict import StoreReader
 from rlhfc.plan.words import sentences
 from rlhfc.provenance import commit_of
+from rlhfc.remote.source import Source, with_restores
 from rlhfc.run import preflight
 from rlhfc.run.board import Board
+from rlhfc.run.care import Interrupts
 from rlhfc.run.deadline import Deadline, Lookout
 from rlhfc.run.display import Display, LastingDisplay
-from rlhfc.run.executor import Executor, Interrupts, Means
-from rlhfc.run.outcome import EXIT_INTERRUPTED, THERE, RunOutcome
+from rlhfc.run.executor import Executor, Means
+from rlhfc.run.outcome import EXIT_INTERRUPTED, THERE, RunOutcome, State
 from rlhfc.run.process import LocalLauncher
 from rlhfc.run.recover import settle_store
 from rlhfc.run.signals import counted, dumped
@@ -55,19 +58,23 @@ class Machine:
 
 
 @dataclass(frozen=True)
-class Limits:
-    """What a run is held to.
+class Terms:
+    """What the user asks of one run.
 
     Attributes:
+        forced: stages that run whatever there is.
         deadline: when it has to have stopped, or None.
         space: whether it is refused where the disk is too small.
+        source: the shared store that results are restored from, or None.
     """
 
+    forced: Collection[str] = ()
     deadline: Deadline | None = None
     space: bool = True
+    source: Source | None = None
 
 
-NO_LIMITS = Limits()
+NO_TERMS = Terms()
 
 
 def this_machine_slots(gpus: int, visible: str | None) -> Machine:
@@ -90,21 +97,38 @@ def run_pipeline(
     world: World,
     machine: Machine,
     show: Callable[[Board], Display],
-    forced: Collection[str] = (),
-    limits: Limits = NO_LIMITS,
+    terms: Terms = NO_TERMS,
 ) -> RunOutcome:
     """Run what is not done yet, of a plan that :func:`check` has let pass.
+
+    Args:
+        plan: the verdicts.
+        store: where results go.
+        world: this machine, as keys see it.
+        machine: its slots.
+        show: shows how it gets on.
+        terms: what the user asks of this run.
 
     Raises:
         UserError: what is to run does not fit on the disk.
     """
-    began, pipeline = time.monotonic(), plan.pipeline
-    slots = Slots(machine.cpus, machine.devices)
-    space = SpaceCheck.of(plan, store) if limits.space else None
+    began, pipeline, source = time.monotonic(), plan.pipeline, terms.source
+    space = SpaceCheck.of(plan, store) if terms.space else None
     if space is not None:
         space.check_run(plan)
-    means = Means(store, world.libraries, world.digests, slots, LocalLauncher(), space)
-    executor, interrupts = Executor(pipeline, means, forced), Interrupts()
+    means = Means(
+        store=store,
+        libraries=world.libraries,
+        digests=world.digests,
+        slots=Slots(machine.cpus, machine.devices),
+        launcher=LocalLauncher(),
+        space=space,
+        gpus=len(machine.devices),
+        source=source,
+    )
+    executor, interrupts = Executor(pipeline, means, terms.forced), Interrupts()
+    if source is not None:
+        source.warn_to(lambda text: executor.board.say(f"warning: {text}"))
 
     def stop() -> None:
         interrupts.ask()
@@ -115,10 +139,10 @@ def run_pipeline(
     if not plan.nothing_to_do:
         settle_store(store, executor.board.say)
     # Where nothing is launched, a result of another pipeline or of an earlier edit may come to stand here.
-    noted = any(before[name] != planned.key or not planned.result for name, planned in plan.stages.items())
+    noted = not plan.nothing_to_do or any(before[name] != each.key for name, each in plan.stages.items())
     if noted:
         _record_start(run, pipeline, store)
-    lookout = Lookout(limits.deadline, executor.care.working) if limits.deadline is not None else None
+    lookout = Lookout(terms.deadline, executor.care.working) if terms.deadline is not None else None
 
     def tick() -> None:
         if lookout is not None and (level := lookout.level()) > interrupts.level:
@@ -172,13 +196,13 @@ def _record_end(outcome: RunOutcome, store: Store) -> None:
     )
 
 
-def check(pipeline: Pipeline, selected: Selected, store: Store, world: World, machine: Machine) -> Plan:
+def check(pipeline: Pipeline, selected: Selected, store: StoreReader, world: World, machine: Machine) -> Plan:
     """Plan what is selected, and refuse what cannot be carried out; writes nothing.
 
     Raises:
         UserError: something is known to fail.
     """
-    plan = plan_selected(pipeline, selected, store, world.libraries)
+    plan = with_restores(plan_selected(pipeline, selected, store, world.libraries), store)
     preflight.check(plan, len(machine.devices), world.libraries, os.environ)
     return plan
 
@@ -193,7 +217,7 @@ def record(outcome: RunOutcome, plan: Plan, before: Mapping[str, str | None], st
         store: has the ledger.
     """
     for stage, ended in outcome.stages.items():
-        if ended.state in THERE:
+        if ended.state in THERE | {State.RESTORED}:
             if store.last_key(outcome.pipeline, stage) != ended.key:
                 store.ledger.append(
                     "cached", run=outcome.run, pipeline=outcome.pipeline, stage=stage, key=ended.key

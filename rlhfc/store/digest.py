@@ -14,7 +14,7 @@ from typing import Any
 
 from blake3 import blake3
 
-DIGEST = re.compile(r"^b3:[0-9a-f]{64}$")
+DIGEST = re.compile(r"^b3:[0-9a-f]{64}\Z")
 TREE_TAG = b"rlhfc-tree\0v1\0"
 MAP_FROM = 16 * 1024 * 1024  # mapping a file costs more than reading it below this many bytes
 

@@ -105,6 +105,34 @@ class Publisher:
         self._sync()
         return self._put_result(result)
 
+    def has_blob(self, digest: str, size: int) -> bool:
+        """Whether the blob is there, as far as its size and its seal tell."""
+        try:
+            state = self._layout.blob(digest).stat()
+        except FileNotFoundError:
+            return False
+        return state.st_size == size and is_sealed(state, digest)
+
+    def keep_blob(self, path: Path, digest: str) -> None:
+        """Make a file that is known to have this digest a blob."""
+        target = self._layout.blob(digest)
+        if not self._is_there(target, digest):
+            self._make_folder(target.parent)
+            self._place(path, target, digest, shared=False)
+
+    def receive(
+        self, result: ActionResult, trees: Iterable[list[TreeEntry]], document: Mapping[str, Any]
+    ) -> ActionResult:
+        """Trees, key document and record of a result whose blobs have been kept; the record that stands.
+
+        Raises:
+            OSError: the disk is full or failing; then no record has been made.
+        """
+        self._sync()
+        for entries in trees:
+            self._put_tree(entries)
+        return self.adopt(result, document)
+
     def write_document(self, key: str, document: Mapping[str, Any]) -> None:
         """Keep a key document."""
         path = self._layout.document(key)

@@ -44,6 +44,8 @@ commands:
     plan      show what would run, and why
     explain   tell why a stage is cached or not, value by value
     run       run what is not done yet
+    push      send results to a shared store
+    pull      take results from a shared store
     status    show where every stage stands, also while it runs
     show      show a stage: result, artefacts, attempts, log, metrics
     accept    let a stage's last result stand for what the spec says now

@@ -145,8 +145,17 @@ def test_the_same_facts_as_json(toy: Toy) -> None:
         "commit": None,
         "store": ".rlhfc",
         "gpus": 0,
+        "remote": None,
         "changes": True,
-        "summary": {"cached": 1, "resume": 0, "run": 1, "undecided": 1, "frozen": 0, "skipped": 0},
+        "summary": {
+            "cached": 1,
+            "restore": 0,
+            "resume": 0,
+            "run": 1,
+            "undecided": 1,
+            "frozen": 0,
+            "skipped": 0,
+        },
         "estimate": {
             "certain": {"seconds": 250.4, "gpu_seconds": 0.0, "size": 13_500_000, "unknown": []},
             "possible": {"seconds": 500.8, "gpu_seconds": 0.0, "size": 27_000_000, "unknown": []},

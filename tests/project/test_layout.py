@@ -15,6 +15,7 @@ LAYERS = (
     {"provenance", "store"},
     {"spec", "compile"},
     {"plan"},
+    {"remote"},
     {"run"},
     {"report"},
     {"explain", "upkeep"},

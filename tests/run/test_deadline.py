@@ -9,20 +9,20 @@ import pytest
 from rlhfc.cli.main import main
 from rlhfc.errors import UserError
 from rlhfc.run.deadline import Deadline, Lookout, parse_deadline, parse_margin, parse_seconds, saving_seconds
-from rlhfc.run.run import Limits
+from rlhfc.run.run import Terms
 from rlhfc.run.stage import StageRun
 from rlhfc.run.summary import closing_lines, run_document
 
 
-def within(seconds: float, margin: float) -> Limits:
-    """Limits of a run that has so many seconds."""
-    return Limits(parse_deadline(f"{seconds}s", margin))
+def within(seconds: float, margin: float) -> Terms:
+    """Terms of a run that has so many seconds."""
+    return Terms(deadline=parse_deadline(f"{seconds}s", margin))
 
 
 def test_stages_save_before_the_deadline_and_nothing_new_starts(bench):
     """At the margin running stages are asked to save; the run ends with status 130 and says why."""
     bench.write(a={"steps": 400, "step_seconds": 0.1}, b={"left": "a.thing"})
-    outcome = bench.run(limits=within(60, 57))
+    outcome = bench.run(terms=within(60, 57))
     states = {name: str(ended.state) for name, ended in outcome.stages.items()}
     assert ({"a": "interrupted", "b": "waiting"}, 130) == (states, outcome.exit_status)
     assert outcome.reason == run_document(outcome, None)["reason"]
@@ -36,7 +36,7 @@ def test_stages_save_before_the_deadline_and_nothing_new_starts(bench):
 def test_a_stage_that_does_not_listen_is_ended_at_the_deadline(bench):
     """What has not stopped by then is told to end."""
     bench.write(a={"steps": 400, "step_seconds": 0.1, "behave": "deaf"})
-    outcome = bench.run(limits=within(3, 1))
+    outcome = bench.run(terms=within(3, 1))
     assert (130, ["interrupted"]) == (outcome.exit_status, bench.attempt_states())
     assert [] == bench.living()
 
@@ -45,7 +45,7 @@ def test_nothing_starts_without_time_to_save(bench, monkeypatch):
     """A run whose margin is longer than its time launches nothing, and takes no lock for it either."""
     bench.write(a={})
     monkeypatch.setattr(StageRun, "perform", lambda work: pytest.fail("a stage was begun"))
-    outcome = bench.run(limits=within(60, 120))
+    outcome = bench.run(terms=within(60, 120))
     assert (["waiting"], 130, []) == (
         [str(ended.state) for ended in outcome.stages.values()],
         outcome.exit_status,
@@ -56,7 +56,7 @@ def test_nothing_starts_without_time_to_save(bench, monkeypatch):
 def test_a_run_that_is_done_in_time_is_done(bench):
     """A deadline that is far changes nothing."""
     bench.write(a={})
-    outcome = bench.run(limits=within(3600, 120))
+    outcome = bench.run(terms=within(3600, 120))
     assert (0, None) == (outcome.exit_status, outcome.reason)
 
 

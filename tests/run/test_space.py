@@ -8,7 +8,7 @@ import pytest
 
 from rlhfc.errors import UserError
 from rlhfc.run import space
-from rlhfc.run.run import Limits
+from rlhfc.run.run import Terms
 from rlhfc.run.space import Free, free_space
 from rlhfc.store.store import Store
 
@@ -40,7 +40,7 @@ def test_a_run_that_cannot_fit_is_refused_with_numbers(bench, disk):
         f"and the file system of `{root}` has 2 B" == found.message
     )
     assert "`rlhfc gc` frees space" in found.hint
-    assert {"a": "done"} == bench.states(limits=Limits(space=False))
+    assert {"a": "done"} == bench.states(terms=Terms(space=False))
 
 
 def last_status(bench, stage):

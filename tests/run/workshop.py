@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import yaml
@@ -17,7 +17,7 @@ from rlhfc.plan.held import thaw
 from rlhfc.plan.select import Selection, select
 from rlhfc.run.attempt import attempts
 from rlhfc.run.display import PlainDisplay
-from rlhfc.run.run import NO_LIMITS, Machine, check, run_pipeline
+from rlhfc.run.run import NO_TERMS, Machine, check, run_pipeline
 from rlhfc.spec.load import load_pipeline
 from rlhfc.store.store import Store
 
@@ -57,7 +57,7 @@ class Bench:
         """Open the store; its warnings go to `said`."""
         return Store.create(self.folder / "store", warn=self.said.append)
 
-    def run(self, cpus=2, forced=(), thawed=(), limits=NO_LIMITS, **selection):
+    def run(self, cpus=2, forced=(), thawed=(), terms=NO_TERMS, **selection):
         """Run in this process; the selection is that of :class:`rlhfc.plan.select.Selection`."""
         os.environ["TOY_TRACE"] = str(self.trace_file)
         store = self.store()
@@ -69,7 +69,7 @@ class Bench:
             show = lambda board: PlainDisplay(board, stream)  # noqa: E731
             machine = Machine(cpus, ())
             plan = check(pipeline, selected, store, world, machine)
-            return run_pipeline(plan, store, world, machine, show, forced, limits)
+            return run_pipeline(plan, store, world, machine, show, replace(terms, forced=forced))
         finally:
             del os.environ["TOY_TRACE"]
             self.said += stream.getvalue().splitlines()

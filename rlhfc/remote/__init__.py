@@ -1,0 +1,1 @@
+"""A store that a team shares: results are pushed to it and pulled from it, over fsspec."""
