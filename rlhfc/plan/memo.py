@@ -20,7 +20,7 @@ from rlhfc.environment import VARIABLES, count_gpus, read_environment
 from rlhfc.filesystems import believable, file_system
 from rlhfc.plan.document import PlanDocument
 
-FORMAT = 3
+FORMAT = 4
 FOLDER = "plans"
 # A file that was written this close to the planning may be written again within the same time stamp.
 RACY_NS = 2_000_000_000
