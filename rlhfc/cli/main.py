@@ -48,6 +48,7 @@ COMMANDS = {
     "config": _command("config", "print the spec with all defaults, and where each value is from"),
     "graph": _command("graph", "draw the stages and their states as Mermaid, DOT or SVG"),
     "report": _command("report", "write the HTML report of a pipeline"),
+    "trust": _command("trust", "say that the code in a folder may run"),
     "schema": _command("schema", "write the JSON Schemas of a spec and of a plan"),
     "completion": _command("completion", "print a shell's completion script"),
 }

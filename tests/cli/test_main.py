@@ -51,6 +51,7 @@ commands:
     config    print the spec with all defaults, and where each value is from
     graph     draw the stages and their states as Mermaid, DOT or SVG
     report    write the HTML report of a pipeline
+    trust     say that the code in a folder may run
     schema    write the JSON Schemas of a spec and of a plan
     completion
               print a shell's completion script
