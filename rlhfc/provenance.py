@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rlhfc.git import GitError, git
+from rlhfc.git import GitError, git, without_filters
 from rlhfc.observe import LOOKED
 from rlhfc.plan.document import CommitDocument
 
@@ -50,7 +50,7 @@ def commit_of(files: Sequence[Path]) -> Commit | None:
         inside = {str(path) for file in files for path in _names(file) if path.is_relative_to(top)}
         if not inside:
             return None
-        status = git(folder, *_STATUS, "--", *sorted(inside))
+        status = git(folder, *without_filters(folder), *_STATUS, "--", *sorted(inside))
     except (GitError, ValueError):
         return None
     found = _parse(_lines(status))
@@ -60,7 +60,10 @@ def commit_of(files: Sequence[Path]) -> Commit | None:
 
 
 _PLACES = ("--path-format=absolute", "--show-toplevel", "--git-dir", "--git-common-dir")
-_STATUS = ("status", "--porcelain=v2", "--branch", "--untracked-files=all", "--ignored=matching")
+_STATUS = (
+    *("status", "--porcelain=v2", "--branch", "--untracked-files=all", "--ignored=matching"),
+    "--ignore-submodules=all",
+)
 
 
 def _names(file: Path) -> tuple[Path, Path]:

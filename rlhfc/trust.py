@@ -49,12 +49,12 @@ class Trust:
             if not path.is_absolute():
                 hint = "name folders by absolute paths"
                 raise UserError(Diagnostic(f"`{VARIABLE}` names `{path}`, which is relative", hint=hint))
-            sys.audit(LOOKED, path)
+            if path.resolve() != path:  # a link may lead elsewhere later; of others only the name counts
+                sys.audit(LOOKED, path)
         return (*read_trusted(self.file), *(path.resolve() for path in self._named))
 
     def covers(self, path: Path) -> bool:
         """Whether ``path`` lies in a trusted folder, or is one."""
-        sys.audit(LOOKED, path)  # a link may lead elsewhere later
         real = path.resolve()
         return any(real.is_relative_to(folder) for folder in self.folders)
 

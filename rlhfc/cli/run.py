@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rlhfc.cli.main import colourful
+from rlhfc.terminal import unfiltered
 from rlhfc.cli.prepare import prepare
 from rlhfc.cli.saved import read_saved, take_options
 from rlhfc.cli.stages import selected_stages, thawed
@@ -69,7 +70,7 @@ def _display(arguments: argparse.Namespace) -> Callable[[Board], Display]:
 
         from rlhfc.run.live import LiveDisplay
 
-        return lambda board: LiveDisplay(board, Console(stderr=True), streams)
+        return lambda board: LiveDisplay(board, Console(file=unfiltered(sys.stderr)), streams)
     return lambda board: PlainDisplay(board, sys.stderr, streams)
 
 

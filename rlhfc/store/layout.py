@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rlhfc.errors import Diagnostic, UserError
 from rlhfc.store.files import make_folder, write_atomic
+from rlhfc.store.links import first_link
 
 NAME = "rlhfc-store"
 VERSION = 1
@@ -123,6 +124,12 @@ def create_store(root: Path) -> None:
             make_folder(root)
             write_atomic(root / ".gitignore", b"*\n")
             write_atomic(root / "VERSION", f"{NAME} {VERSION}\n".encode())
+        link = first_link(root)
+        if link is not None:
+            raise _refusal(
+                f"`{link}` is a link, and a store holds none: it would have a run write elsewhere",
+                "remove it, or name another folder with `--store`",
+            )
         for folder in FOLDERS:
             make_folder(root / folder)
     except OSError as error:
