@@ -20,8 +20,8 @@ from typing import Any, NoReturn, Protocol, TextIO, cast
 
 from rlhfc import __version__
 from rlhfc.cli import arguments
-from rlhfc.terminal import plain
 from rlhfc.errors import Diagnostic, UserError, did_you_mean, listing, nearest
+from rlhfc.terminal import plain
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rlhfc.cli.main import colourful
-from rlhfc.terminal import unfiltered
 from rlhfc.cli.prepare import prepare
 from rlhfc.cli.saved import read_saved, take_options
 from rlhfc.cli.stages import selected_stages, thawed
@@ -26,6 +25,7 @@ from rlhfc.run.run import check, run_pipeline, this_machine_slots
 from rlhfc.run.summary import closing_lines, run_document, table_lines, there_words
 from rlhfc.run.sweep import Sweep, sweep_documents, sweep_lines, sweeps
 from rlhfc.store.store import Store
+from rlhfc.terminal import unfiltered
 
 
 def run(arguments: argparse.Namespace) -> int:

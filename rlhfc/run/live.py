@@ -8,12 +8,12 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from rlhfc.terminal import visible
 from rlhfc.plan.quantities import duration
 from rlhfc.run.board import Board, Row
 from rlhfc.run.display import LogStreams
 from rlhfc.run.meter import Meter, Reading
 from rlhfc.run.outcome import State
+from rlhfc.terminal import visible
 
 BAR_WIDTH = 20
 # A sign besides the colour, so that the table is legible without.

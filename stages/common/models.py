@@ -208,7 +208,7 @@ def _require_safetensors(folder: Path) -> None:
     if pickled and not any(folder.glob("*.safetensors")):
         raise StageError(
             f"`{folder}` has its weights in `{pickled[0]}`, a pickle, and none as safetensors",
-            "save it once with `save_pretrained` of a current transformers, or name a commit with safetensors",
+            "save it again with `save_pretrained`, or name a commit that has safetensors",
         )
 
 
