@@ -41,7 +41,7 @@ stages:
     max_prompt_tokens: 4
 """
 SFT = """\
-  sft: {kind: sft, model: {path: model}, data: split.sft, learning_rate: 0.1, global_batch_size: 1, device: cpu, %s}
+  sft: {kind: sft, model: {path: model}, data: split.sft, learning_rate: 0.1, global_batch_size: 1, %s}
 """
 JUDGED = """\
 schema: 1
@@ -58,7 +58,7 @@ stages:
 
 @pytest.fixture
 def stranger(tmp_path, monkeypatch) -> Path:
-    """A folder that came from somewhere, with a kind that leaves a trace when it is imported, and no trust."""
+    """A folder from somewhere, with a kind that leaves a trace when it is imported, and no trust."""
     monkeypatch.delenv("RLHFC_TRUST", raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     folder = tmp_path / "from stranger"
@@ -293,7 +293,7 @@ def test_options_of_a_saved_plan_are_its_authors(stranger, capsys):
     "entry", ["tensorboard", "wandb", "compile", "autotuning", "nebula", "no_such_entry"]
 )
 def test_deepspeed_entry_with_power_needs_trust(entry, stranger, capsys):
-    """Entries that write anywhere, connect or import need an author who is trusted; the list is of the others."""
+    """Entries that write anywhere, connect or import need an author who is trusted."""
     (stranger / "spec.yaml").write_text(BUILT_IN + SFT % f"deepspeed: {{{entry}: {{enabled: true}}}}")
     assert 1 == main(["plan", "spec.yaml"])
     assert f"`{entry}` of the DeepSpeed config may run code or write files anywhere" in said(capsys)
