@@ -16,7 +16,7 @@ import deepspeed
 import torch
 from rlhfc.stages.common import checkpoints
 from rlhfc.stages.common.engines import Optimisation, descend, trainable_engine
-from rlhfc.stages.common.ranks import Ranks
+from rlhfc.stages.common.ranks import start_ranks
 
 HOW = Optimisation(1e-2, 0.0, (0.9, 0.95), "constant", 0, 9)
 CASES = [
@@ -58,8 +58,7 @@ def weights(made: object) -> list[float]:
 def main(folder: Path) -> None:
     """Every case, then the one that bites."""
     os.environ["MASTER_PORT"] = sys.argv[2]
-    deepspeed.init_distributed("gloo")
-    alone = Ranks(0, 1, torch.device("cpu"))
+    alone = start_ranks(threads=1, seed=0)
     for stage, dtype in CASES:
         before = engine(stage, dtype, 1)
         x = torch.ones(1, 4, dtype=torch.float32 if dtype == "fp32" else torch.bfloat16)
@@ -70,18 +69,16 @@ def main(folder: Path) -> None:
         assert weights(before) != weights(after)
         checkpoints.load_newest(root, {"train": after}, alone)
         print(stage, dtype, "same" if weights(before) == weights(after) else "another")
-    for file in sorted((folder / "2-fp32").rglob("*.pt")):
-        clean = file.read_bytes()
+    (bitten,) = (folder / "2-fp32").glob("step-*")
+    for file in sorted(bitten.rglob("*.pt")):
+        clean, size = file.read_bytes(), file.stat().st_size
         torch.save({"module": Bite(folder / "bitten")}, file)
-        try:
-            torch.load(file, weights_only=False)
-        except pickle.UnpicklingError:
-            print(file.name, "refused")
+        with file.open("ab") as stream:  # as long as the manifest says
+            stream.write(b"\0" * max(0, size - file.stat().st_size))
         try:
             checkpoints.load_newest(folder / "2-fp32", {"train": engine(2, "fp32", 3)}, alone)
-        except Exception as error:
-            print(file.name, "did not load" if not (folder / "bitten").exists() else "bites", file=sys.stderr)
-            del error
+        except pickle.UnpicklingError as error:
+            print(file.name, "refused" if "Weights only load failed" in str(error) else error)
         file.write_bytes(clean)
     print("bitten" if (folder / "bitten").exists() else "unharmed")
 
