@@ -203,7 +203,7 @@ def _kind_of(
 ) -> LoadedKind | None:
     """Kind of a stage, or None after saying why there is none."""
     node = stages[name]
-    if not re.match(STAGE_NAME, name):
+    if not re.fullmatch(STAGE_NAME, name):
         rule = "a letter, then letters, digits, `_` and `-`"
         faults.append(Diagnostic(f"`{name}` cannot be the name of a stage", node.place(), rule))
     named = node.child("kind")

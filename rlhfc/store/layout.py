@@ -13,6 +13,7 @@ from rlhfc.store.links import first_link
 NAME = "rlhfc-store"
 VERSION = 1
 UNSAFE = re.compile(r"[^\w.-]|^\.+")  # in a file name made from a pipeline's name
+NO_DIGIT = re.compile(r"[^0-9A-Za-z]")
 STAT_CACHE = "stat-cache.json"
 FOLDERS = ("objects", "trees", "actions", "keydocs", "views", "work", "locks", "reports", "tmp")
 
@@ -60,7 +61,7 @@ class Layout:
 
     def work(self, stage: str, key: str) -> Path:
         """Folder of the running action; survives attempts."""
-        return self.root / "work" / f"{stage}-{hex_of(key)[:12]}"
+        return self.root / "work" / f"{stage.replace('/', '_')}-{hex_of(key)[:12]}"
 
     def lock(self, key: str) -> Path:
         """Lock that saves two runs from computing one key twice."""
@@ -77,7 +78,7 @@ class Layout:
 
 def hex_of(digest: str) -> str:
     """Return the digits of ``b3:<digits>``, for file names."""
-    return digest.removeprefix("b3:")
+    return NO_DIGIT.sub("_", digest.removeprefix("b3:"))  # a damaged ledger may say anything
 
 
 def check_version(root: Path) -> bool:

@@ -314,3 +314,12 @@ def test_init_needs_no_trust(stranger, capsys):
     assert 0 == main(["init", "fresh", "--model", "model"])
     assert 0 == main(["config", "fresh/pipeline.yaml"])
     assert not Path(os.environ["XDG_CONFIG_HOME"]).exists()
+
+
+@pytest.mark.parametrize("name", ["TORCH_FORCE_WEIGHTS_ONLY_LOAD", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"])
+def test_weights_only_cannot_be_switched_off(name, stranger, capsys):
+    """Not even a trusted spec sets how checkpoints are loaded."""
+    main(["trust", "."])
+    (stranger / "spec.yaml").write_text(BUILT_IN + SFT % f"environment: {{{name}: '0'}}")
+    assert 1 == main(["config", "spec.yaml"])
+    assert f"`{name}` is set by rlhfc or the launcher" in said(capsys)
