@@ -6,32 +6,38 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-# How deep rlhfc itself makes folders and files that it later writes to.
-DEPTHS = {"objects": 1, "trees": 1, "actions": 1, "keydocs": 1, "work": 4}
+FANNED_OUT = ("objects", "trees", "actions", "keydocs")
 
 
 def first_link(root: Path) -> Path | None:
-    """The first symbolic link where a run would write, or None; ``root`` itself may be one."""
-    return next(_links(root, DEPTHS), None)
+    """The first symbolic link where a run would write, or None; ``root`` itself may be one.
+
+    What a stage has left in its ``out`` or ``checkpoints`` is its own: a run removes it before it writes.
+    """
+    return next(_links(root), None)
 
 
-def _links(root: Path, depths: dict[str, int]) -> Iterator[Path]:
+def _links(root: Path) -> Iterator[Path]:
+    yield from _links_in(root)
+    for name in FANNED_OUT:
+        yield from _links_in(root / name)
+    yield from _links_in(root / "work")
+    for work in _folders(root / "work"):
+        yield from _links_in(work)
+        yield from _links_in(work / "attempts")
+
+
+def _links_in(folder: Path) -> list[Path]:
     try:
-        with os.scandir(root) as found:
-            entries = sorted(found, key=lambda entry: entry.name)
+        with os.scandir(folder) as found:
+            return sorted(Path(entry.path) for entry in found if entry.is_symlink())
     except (FileNotFoundError, NotADirectoryError):
-        return
-    for entry in entries:
-        if entry.is_symlink():
-            yield Path(entry.path)
-        elif entry.name in depths and entry.is_dir():
-            yield from _below(Path(entry.path), depths[entry.name])
+        return []
 
 
-def _below(folder: Path, depth: int) -> Iterator[Path]:
-    with os.scandir(folder) as found:
-        for entry in found:
-            if entry.is_symlink():
-                yield Path(entry.path)
-            elif depth > 1 and entry.is_dir():
-                yield from _below(Path(entry.path), depth - 1)
+def _folders(folder: Path) -> list[Path]:
+    try:
+        with os.scandir(folder) as found:
+            return sorted(Path(entry.path) for entry in found if entry.is_dir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []

@@ -162,7 +162,12 @@ WRITTEN = [
     "work/sft-0123",
     "stat-cache.json",
 ]
-WRITTEN += ["work/sft-0123/metrics.jsonl", "work/sft-0123/checkpoints", "work/sft-0123/attempts/001/log"]
+WRITTEN += [
+    "work/sft-0123/metrics.jsonl",
+    "work/sft-0123/checkpoints",
+    "work/sft-0123/attempts/001",
+    "work/sft-0123/out",
+]
 
 
 @pytest.mark.parametrize("name", WRITTEN)
