@@ -20,6 +20,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 quickstart: $(TRAIN) ## set up, then take the shipped model and data through the whole pipeline
+	@$(BIN)/rlhfc trust . >&2
 	@$(BIN)/rlhfc run pipelines/quickstart.yaml $(ARGS)
 
 test: $(DEV) ## set up, then run all tests

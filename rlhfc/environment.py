@@ -6,6 +6,7 @@ Values that a launch *sets* for its ranks are in :func:`rlhfc.compile.render.lau
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,8 @@ VARIABLES = {
     "RLHFC_REMOTE": "shared store that `run` restores from and `push` and `pull` use: a folder or a URL",
     "RLHFC_SIGNERS": "file of public keys, as `authorized_keys`: only what one of them signed is pulled",
     "RLHFC_SIGN_WITH": "file of the private key that `push` signs with",
-    "XDG_CONFIG_HOME": "where `rlhfc/config.toml` lies; default `~/.config`",
+    "RLHFC_TRUST": "folders whose code may run, besides those of `rlhfc trust`; absolute, separated by `:`",
+    "XDG_CONFIG_HOME": "where `rlhfc/config.toml` and `rlhfc/trusted` lie; default `~/.config`",
     "XDG_CACHE_HOME": "where the Hugging Face cache lies when no variable below says so; also `rlhfc/`, "
     "where indexes of ledgers on network file systems lie; default `~/.cache`",
     "HF_HOME": "Hugging Face's folder; its cache is `hub` inside it",
@@ -32,9 +34,19 @@ RESERVED = frozenset(
         *("HF_HUB_OFFLINE", "TOKENIZERS_PARALLELISM"),
         *("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_SIZE", "CROSS_RANK", "CROSS_SIZE"),
         *("MASTER_ADDR", "MASTER_PORT"),
+        *("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"),
     }
 )
 """Variables that a launch gets from other settings or from its launcher; so do all ``RLHFC_…``."""
+
+HARMLESS_NAMES = re.compile(
+    r"[A-Z][A-Z0-9_]*_(TOKEN|API_KEY|SECRET|PASSWORD)"
+    r"|(NCCL|GLOO)_(DEBUG|DEBUG_SUBSYS|SOCKET_IFNAME|IB_DISABLE|P2P_DISABLE|SHM_DISABLE|TIMEOUT)"
+    r"|CUDA_LAUNCH_BLOCKING|CUBLAS_WORKSPACE_CONFIG|NVIDIA_TF32_OVERRIDE|PYTORCH_(CUDA_)?ALLOC_CONF"
+    r"|TORCH_(DISTRIBUTED_DEBUG|CPP_LOG_LEVEL|SHOW_CPP_STACKTRACES|NCCL_ASYNC_ERROR_HANDLING)"
+    r"|(MKL|OPENBLAS|NUMEXPR|RAYON)_NUM_THREADS|MALLOC_ARENA_MAX|TRANSFORMERS_VERBOSITY"
+)
+"""Variables that any spec may set: no program takes a file, a library or a command from them."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +55,8 @@ class Environment:
 
     mirror_file: Path | None
     user_configuration: Path
+    trusted_file: Path
+    trusted: tuple[Path, ...]
     hub_cache: Path
     index_folder: Path
     remote: str | None
@@ -60,6 +74,10 @@ def read_environment(variables: Mapping[str, str] = os.environ) -> Environment:
     return Environment(
         mirror_file=_path(variables, "RLHFC_MIRROR"),
         user_configuration=config_home / "rlhfc" / "config.toml",
+        trusted_file=config_home / "rlhfc" / "trusted",
+        trusted=tuple(
+            Path(name).expanduser() for name in variables.get("RLHFC_TRUST", "").split(os.pathsep) if name
+        ),
         hub_cache=_path(variables, "HF_HUB_CACHE") or hub_home / "hub",
         index_folder=cache_home / "rlhfc",
         remote=variables.get("RLHFC_REMOTE") or None,

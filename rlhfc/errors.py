@@ -10,6 +10,8 @@ from pathlib import Path
 
 RED, CYAN, BOLD, PLAIN = "\x1b[31m", "\x1b[36m", "\x1b[1m", "\x1b[0m"
 EXCERPT_WIDTH = 100
+OPTION = Path("--set")
+"""The file of a mark on what stands on the command line."""
 
 
 @dataclass(frozen=True)

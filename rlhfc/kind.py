@@ -71,7 +71,7 @@ class InputModel(SpecModel):
         named = [name for name in ("ref", "path", "hub") if getattr(self, name) is not None]
         if len(named) != 1:
             raise ValueError("name exactly one of a reference `stage.port`, `path:` or `hub:`")
-        if self.ref is not None and not REFERENCE.match(self.ref):
+        if self.ref is not None and not REFERENCE.fullmatch(self.ref):
             raise ValueError(f"`{self.ref}` is not a reference: write `stage.port`, or `path:` or `hub:`")
         if self.revision is not None and self.hub is None:
             raise ValueError("`revision` goes with `hub:`")

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from rlhfc.git import GitError, git
+from rlhfc.git import GitError, git, without_filters
 from rlhfc.observe import DOUBT, LOOKED
 
 
@@ -51,7 +51,7 @@ def commit_of(files: Sequence[Path]) -> Commit | None:
         inside = {str(path) for file in files for path in _names(file) if path.is_relative_to(top)}
         if not inside:
             return None
-        status = git(folder, *_STATUS, "--", *sorted(inside))
+        status = git(folder, *without_filters(folder), *_STATUS, "--", *sorted(inside))
     except (GitError, ValueError):
         sys.audit(DOUBT)  # there is a repository: a git that is slow or busy may answer the next time
         return None
@@ -62,7 +62,10 @@ def commit_of(files: Sequence[Path]) -> Commit | None:
 
 
 _PLACES = ("--path-format=absolute", "--show-toplevel", "--git-dir", "--git-common-dir")
-_STATUS = ("status", "--porcelain=v2", "--branch", "--untracked-files=all", "--ignored=matching")
+_STATUS = (
+    *("status", "--porcelain=v2", "--branch", "--untracked-files=all", "--ignored=matching"),
+    "--ignore-submodules=all",
+)
 
 
 def _names(file: Path) -> tuple[Path, Path]:

@@ -152,6 +152,15 @@ def fsck(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print the findings as JSON")
 
 
+def trust(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``rlhfc trust``."""
+    parser.add_argument(
+        "folders", metavar="DIR", type=Path, nargs="*", help="a folder whose Python may run, all below it too"
+    )
+    parser.add_argument("--remove", action="store_true", help="trust the folders no longer")
+    parser.add_argument("--list", action="store_true", help="print the folders that are trusted")
+
+
 def schema(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``rlhfc schema``."""
     parser.add_argument(

@@ -40,6 +40,7 @@ COMMANDS = {
     "graph": _command("graph", "draw the stages and their states as Mermaid, DOT or SVG"),
     "report": _command("report", "write the HTML report of a pipeline"),
     "fsck": _command("fsck", "look at every file of a store, and repair what is damaged"),
+    "trust": _command("trust", "say that the code in a folder may run"),
     "schema": _command("schema", "write the JSON Schemas of a spec and of a plan"),
     "completion": _command("completion", "print a shell's completion script"),
 }

@@ -14,12 +14,13 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from typing import Any, NoReturn, Protocol, cast
 
 from rlhfc import __version__
 from rlhfc.cli.commands import COMMANDS
-from rlhfc.cli.terminal import colourful
 from rlhfc.errors import Diagnostic, UserError, did_you_mean, listing, nearest
+from rlhfc.terminal import colourful, plain
 
 
 class CommandModule(Protocol):
@@ -75,8 +76,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit status.
     """
+    with redirect_stdout(plain(sys.stdout)), redirect_stderr(plain(sys.stderr)):
+        return _run(list(sys.argv[1:] if argv is None else argv))
+
+
+def _run(argv: list[str]) -> int:
+    """Run one command, and turn what ends it into a message and an exit status."""
     try:
-        return _dispatch(list(sys.argv[1:] if argv is None else argv))
+        return _dispatch(argv)
     except UserError as error:
         sys.stdout.flush()
         print(error.render(colour=colourful(sys.stderr)), file=sys.stderr)

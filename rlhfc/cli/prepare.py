@@ -15,6 +15,7 @@ from rlhfc.compile.world import World, this_machine
 from rlhfc.errors import Diagnostic, UserError
 from rlhfc.spec.load import PipelineSpec, load_pipeline
 from rlhfc.store.layout import STAT_CACHE
+from rlhfc.trust import read_trust
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,9 @@ def prepare(arguments: argparse.Namespace) -> Prepared:
         raise UserError(Diagnostic(f"`{arguments.spec}` is a saved plan, and no spec", hint=hint))
     store: Path = arguments.store
     digests = CachedDigester(store / STAT_CACHE, rehash=arguments.rehash)
-    spec = load_pipeline(arguments.spec, arguments.overrides, arguments.overlays)
-    world = this_machine(arguments.mirror, digests)
+    trust = read_trust(options=getattr(arguments, "saved", None))
+    spec = load_pipeline(arguments.spec, arguments.overrides, arguments.overlays, trust=trust)
+    world = this_machine(arguments.mirror, digests, trust=trust)
     pipeline = compile_pipeline(spec, world)
     digests.save()
     return Prepared(spec, pipeline, world, store, tuple(_believed(digests)))

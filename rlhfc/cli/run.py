@@ -13,7 +13,6 @@ from pathlib import Path
 from rlhfc.cli.prepare import prepare
 from rlhfc.cli.saved import read_saved, take_options
 from rlhfc.cli.stages import selected_stages, thawed
-from rlhfc.cli.terminal import colourful
 from rlhfc.compile.action import Pipeline
 from rlhfc.compile.world import World
 from rlhfc.environment import read_environment
@@ -32,6 +31,7 @@ from rlhfc.run.run import Terms, check, run_pipeline, this_machine_slots
 from rlhfc.run.summary import closing_lines, run_document, table_lines, there_words
 from rlhfc.run.sweep import Sweep, sweep_documents, sweep_lines, sweeps
 from rlhfc.store.store import Store
+from rlhfc.terminal import colourful, unfiltered
 from rlhfc.upkeep.quota import check_quota
 
 
@@ -122,7 +122,7 @@ def _display(arguments: argparse.Namespace) -> Callable[[Board], Display]:
 
         from rlhfc.run.live import LiveDisplay
 
-        return lambda board: LiveDisplay(board, Console(stderr=True), streams)
+        return lambda board: LiveDisplay(board, Console(file=unfiltered(sys.stderr)), streams)
     return lambda board: PlainDisplay(board, sys.stderr, streams)
 
 

@@ -54,12 +54,13 @@ def read_saved(path: Path) -> SavedPlan | None:
 
 
 def take_options(arguments: argparse.Namespace, saved: SavedPlan) -> None:
-    """Let the options be those that a saved plan was made with.
+    """Let the options be those that a saved plan was made with, and remember that nobody typed them.
 
     Raises:
         UserError: with a diagnostic for each option of the command line that says otherwise.
     """
     wrong = []
+    arguments.saved = arguments.spec
     for action in _shared():
         given, then = getattr(arguments, action.dest), saved.options[action.dest]
         if action.option_strings and _was_given(given, action) and _plain(given) != then:

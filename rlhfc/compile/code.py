@@ -14,6 +14,7 @@ from rlhfc.compile.action import LoadedKind
 from rlhfc.compile.digests import Digester
 from rlhfc.errors import Diagnostic, UserError
 from rlhfc.observe import LOOKED
+from rlhfc.trust import Trust
 
 BUILT_IN = "rlhfc.stages"
 README = "README.md"
@@ -51,15 +52,17 @@ def stages_folder() -> Path:
     return Path(next(iter(locations)))
 
 
-def code_digests(loaded: LoadedKind, digests: Digester) -> dict[str, str]:
+def code_digests(loaded: LoadedKind, digests: Digester, trust: Trust | None = None) -> dict[str, str]:
     """File to digest for everything that a kind's entry script imports from the stages or beside itself.
 
     Args:
         loaded: the kind.
         digests: hashes Python without comments and docstrings.
+        trust: whose code may run; None where this kind has been asked for before, and only its
+            digests are compared.
 
     Raises:
-        UserError: ``main.py`` is missing, or a file is not Python.
+        UserError: ``main.py`` is missing, a file is not Python, or a link leads to what nobody trusts.
     """
     if not (loaded.folder / "main.py").is_file():
         raise UserError(Diagnostic(f"kind `{loaded.kind.name}` has no `main.py` in `{loaded.folder}`"))
@@ -67,7 +70,7 @@ def code_digests(loaded: LoadedKind, digests: Digester) -> dict[str, str]:
         roots = [Root(BUILT_IN, loaded.folder.parent, "stages/")]
     else:
         roots = [Root(BUILT_IN, stages_folder(), "stages/"), Root("", loaded.python_path, "")]
-    code = _closure(loaded.module, roots, digests, loaded.folder / "kind.py")
+    code = _closure(loaded.module, roots, digests, loaded.folder / "kind.py", trust)
     shown = f"{roots[-1].shown}{loaded.folder.relative_to(roots[-1].folder).as_posix()}"
     for path in _data_files(loaded.folder):
         code[f"{shown}/{path.relative_to(loaded.folder).as_posix()}"] = digests.file(path)
@@ -86,8 +89,14 @@ def _data_files(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def _closure(entry: str, roots: list[Root], digests: Digester, own: Path) -> dict[str, str]:
-    """File to digest, for a module and all that it reaches; ``own`` is the kind's ``kind.py``."""
+def _closure(
+    entry: str, roots: list[Root], digests: Digester, own: Path, trust: Trust | None
+) -> dict[str, str]:
+    """File to digest, for a module and all that it reaches; ``own`` is the kind's ``kind.py``.
+
+    Raises:
+        UserError: a file of the user's is one that ``trust``, where it is given, does not cover.
+    """
     found: dict[str, str] = {}
     waiting, seen = [entry], set()
     while waiting:
@@ -99,6 +108,9 @@ def _closure(entry: str, roots: list[Root], digests: Digester, own: Path) -> dic
         if place is None:
             continue
         root, path = place
+        fault = trust.code_fault(path, str(path)) if trust is not None and not root.package else None
+        if fault is not None:
+            raise UserError(fault)
         # Packages above run their `__init__.py` before the module.
         waiting.append(module.rpartition(".")[0])
         source = digests.source(path)

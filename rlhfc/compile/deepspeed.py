@@ -45,6 +45,17 @@ DERIVED: Mapping[str, str] = {
 }
 """Entries that a spec has a field for, with that field: the user's mapping may not name them."""
 
+HARMLESS = frozenset(
+    {
+        *("zero_optimization", "bf16", "fp16", "data_types", "torch_autocast", "activation_checkpointing"),
+        *("communication_data_type", "seq_parallel_communication_data_type", "sequence_parallel_size"),
+        *("prescale_gradients", "gradient_predivide_factor", "sparse_gradients", "disable_allgather"),
+        *("steps_per_print", "wall_clock_breakdown", "memory_breakdown", "zero_allow_untested_optimizer"),
+        *("zero_force_ds_cpu_optimizer", "dataloader_drop_last", "graph_harvesting", "aio"),
+    }
+)
+"""Entries that any spec may have. Others make DeepSpeed import a module, write files or connect."""
+
 
 @dataclass(frozen=True)
 class Engine:

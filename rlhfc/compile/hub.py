@@ -25,4 +25,4 @@ def cached_commit(cache: Path, kind: RepositoryType, hub_id: str, revision: str 
         commit = reference.read_text(encoding="ascii").strip()
     except (OSError, ValueError):
         return None
-    return commit if COMMIT.match(commit) else None
+    return commit if COMMIT.fullmatch(commit) else None

@@ -15,16 +15,28 @@ from rlhfc.compile.action import LoadedKind
 from rlhfc.errors import Diagnostic, Mark, UserError
 from rlhfc.kind import Kind
 from rlhfc.observe import LOOKED
+from rlhfc.trust import Trust, read_trust
 
 BUILT_IN = "rlhfc.stages"
+CODE = ("kind.py", "main.py", "launch.argv.j2")  # a template says which command runs
 
 
 @dataclass(frozen=True)
 class _Found:
-    """A folder with a ``kind.py``; ``parent`` is None for a built-in kind."""
+    """A folder with a ``kind.py``.
+
+    Attributes:
+        parent: the user's folder of kinds; None for a built-in kind.
+        fault: why nothing in it may run.
+    """
 
     folder: Path
     parent: Path | None = None
+    fault: Diagnostic | None = None
+
+
+class UntrustedKindError(UserError):
+    """The code of a kind may not run; told already where the folder of kinds is named."""
 
 
 class KindRegistry(Mapping[str, LoadedKind]):
@@ -37,7 +49,10 @@ class KindRegistry(Mapping[str, LoadedKind]):
 
     def __getitem__(self, name: str) -> LoadedKind:
         if name not in self._loaded:
-            self._loaded[name] = _load(name, self._found[name])
+            found = self._found[name]
+            if found.fault is not None:
+                raise UntrustedKindError(found.fault)
+            self._loaded[name] = _load(name, found)
         return self._loaded[name]
 
     def __contains__(self, name: object) -> bool:
@@ -49,20 +64,27 @@ class KindRegistry(Mapping[str, LoadedKind]):
     def __len__(self) -> int:
         return len(self._found)
 
+    @property
+    def faults(self) -> tuple[Diagnostic, ...]:
+        """Why kinds may not run, each reason once."""
+        return tuple(dict.fromkeys(found.fault for found in self._found.values() if found.fault is not None))
 
-def load_kinds(folders: Sequence[Path]) -> Mapping[str, LoadedKind]:
+
+def load_kinds(folders: Sequence[Path], trust: Trust | None = None) -> KindRegistry:
     """Registry of the built-in kinds and of those in the user's folders.
 
     Args:
         folders: each holds sub-folders with a ``kind.py``; a sub-folder's name is the kind's name.
+        trust: what may run; default that of the user of this process.
 
     Raises:
         UserError: a folder is missing or holds no kind, or a name is taken already. Looking up a
             kind raises it too, when its ``kind.py`` fails or does not define a fitting ``KIND``.
     """
     found = dict(_built_in())
+    trust = trust or read_trust()
     for folder in folders:
-        for name, place in _user_kinds(folder).items():
+        for name, place in _user_kinds(folder, trust).items():
             if name in found:
                 other = "a built-in kind" if found[name].parent is None else f"`{found[name].folder}`"
                 raise UserError(
@@ -87,16 +109,29 @@ def _holds_kind(folder: Path) -> bool:
     return (folder / "kind.py").is_file()
 
 
-def _user_kinds(folder: Path) -> dict[str, _Found]:
+def _user_kinds(folder: Path, trust: Trust) -> dict[str, _Found]:
     sys.audit(LOOKED, folder)  # a link may lead elsewhere later
     if not folder.is_dir():
         raise UserError(Diagnostic(f"folder of kinds `{folder}` does not exist"))
     parent = folder.resolve()
-    found = {child.name: _Found(child, parent) for child in sorted(parent.iterdir()) if _holds_kind(child)}
+    whole = trust.code_fault(parent, str(folder))
+    found = {
+        child.name: _Found(child, parent, whole or _fault(child, trust))
+        for child in sorted(parent.iterdir())
+        if _holds_kind(child)
+    }
     if not found:
         hint = "a kind is a sub-folder with `kind.py`, `launch.argv.j2` and `main.py`"
         raise UserError(Diagnostic(f"folder `{folder}` holds no kind", hint=hint))
     return found
+
+
+def _fault(folder: Path, trust: Trust) -> Diagnostic | None:
+    """Why a kind in a trusted folder may not run: a part of it is a link that leads elsewhere."""
+    faults = (
+        trust.code_fault(folder / name, str(folder / name)) for name in CODE if (folder / name).exists()
+    )
+    return next(filter(None, faults), None)
 
 
 def _load(name: str, found: _Found) -> LoadedKind:

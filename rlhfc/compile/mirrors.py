@@ -97,7 +97,7 @@ def read_mirrors(options: Sequence[str], environment: Environment, folder: Path)
         entries.update(_from_file(file, f"`RLHFC_MIRROR`, file `{file}`"))
     for option in options:
         hub_id, equals, target = option.partition("=")
-        if not equals or not target or not HUB_ID.match(hub_id):
+        if not equals or not target or not HUB_ID.fullmatch(hub_id):
             raise UserError(
                 Diagnostic(f"malformed `--mirror {option}`", hint="write `--mirror OWNER/NAME=TARGET`")
             )
@@ -123,7 +123,7 @@ def _from_file(file: Path, said_by: str) -> dict[str, Mirror]:
             )
         )
     for hub_id, target in table.items():
-        if not isinstance(target, str) or not HUB_ID.match(hub_id):
+        if not isinstance(target, str) or not HUB_ID.fullmatch(hub_id):
             raise UserError(
                 Diagnostic(f"malformed mirror `{hub_id}` in `{file}`", hint='write `"owner/name" = "target"`')
             )

@@ -12,7 +12,7 @@ from rlhfc.compile.action import Action, Batch, Pipeline, ResolvedSource, Upstre
 from rlhfc.compile.batch import BatchError, batch_of
 from rlhfc.compile.code import code_digests
 from rlhfc.compile.contents import Vocabularies, missing_columns
-from rlhfc.compile.deepspeed import engine_params, refused_entries
+from rlhfc.compile.deepspeed import HARMLESS, engine_params, refused_entries
 from rlhfc.compile.impacts import declared_leaves, full, leaves
 from rlhfc.compile.secrets import secrets_in
 from rlhfc.compile.sources import resolve_source
@@ -23,8 +23,10 @@ from rlhfc.spec.inputs import inputs_of, type_of_input
 from rlhfc.spec.load import PipelineSpec, StageSpec
 from rlhfc.spec.origins import origins_of
 from rlhfc.store.digest import canonical_json
+from rlhfc.trust import Trust
 
 Binding = UpstreamOutput | ResolvedSource
+CODE = "code"  # type of an input that a stage runs
 
 
 def compile_pipeline(spec: PipelineSpec, world: World) -> Pipeline:
@@ -73,7 +75,7 @@ class _Compiler:
         device = device_of(stage, self.world.gpus)
         inputs = dict(self._inputs(stage))
         self.diagnostics.extend(_unfit_leaves(stage))
-        self.diagnostics.extend(_engine_faults(stage, inputs, device))
+        self.diagnostics.extend(_engine_faults(stage, inputs, device, self.world.trust))
         settings = {
             address: done[binding.stage]
             for address, binding in inputs.items()
@@ -118,11 +120,29 @@ class _Compiler:
 
     def _bind(self, given: InputModel, accepted: str, folder: Path) -> Binding:
         if given.ref is None:
-            return resolve_source(given, accepted, folder, self.world)
+            source = resolve_source(given, accepted, folder, self.world)
+            self._refuse_code(source, accepted)
+            return source
         if given.file is not None:
             raise UserError(Diagnostic("`file` goes with `path:` or `hub:`, not with a reference"))
         stage, _, port = given.ref.rpartition(".")
         return UpstreamOutput(stage, port)
+
+    def _refuse_code(self, source: ResolvedSource, accepted: str) -> None:
+        """Let a stage be given code only where this user trusts it.
+
+        Raises:
+            UserError: nobody has said that it may run.
+        """
+        if accepted != CODE:
+            return
+        if source.path is None:
+            message = f"`{source.origin}` is code of the hub, which nobody here has read"
+            raise UserError(Diagnostic(message, hint="download it, read it, and name it with `path:`"))
+        place = source.path / source.file if source.file is not None else source.path
+        fault = self.world.trust.code_fault(place, source.origin.partition(":")[2])
+        if fault is not None:
+            raise UserError(fault)
 
     def _batch(self, stage: StageSpec) -> Batch | None:
         try:
@@ -139,7 +159,7 @@ class _Compiler:
         if kind not in self._code:
             self._code[kind] = {}
             try:
-                self._code[kind] = code_digests(stage.loaded, self.world.digests)
+                self._code[kind] = code_digests(stage.loaded, self.world.digests, self.world.trust)
             except UserError as error:
                 self._keep(error, stage.locate(("kind",)))
         return self._code[kind]
@@ -185,7 +205,7 @@ def _unknown_settings(stage: StageSpec, settings: Mapping[str, Action]) -> Itera
 
 
 def _engine_faults(
-    stage: StageSpec, inputs: Mapping[str, Binding], device: Literal["cpu", "gpu"]
+    stage: StageSpec, inputs: Mapping[str, Binding], device: Literal["cpu", "gpu"], trust: Trust
 ) -> Iterator[Diagnostic]:
     """What is wrong with the engines that a stage sets up itself."""
     for dotted in stage.loaded.kind.engines.values():
@@ -196,6 +216,10 @@ def _engine_faults(
         for entry, found in refused_entries(engine.deepspeed):
             at = stage.locate((*path, "deepspeed", *entry.split(".")))
             yield replace(found, message=f"{stage.called}: {found.message}", mark=at)
+        for entry in engine.deepspeed.keys() - HARMLESS:
+            said = f"{stage.called}: `{entry}` of the DeepSpeed config may run code or write files anywhere"
+            untrusted = trust.author_fault(stage.locate((*path, "deepspeed", entry)), said)
+            yield from (untrusted,) if untrusted is not None else ()
         if engine.dtype == "fp16" and device == "cpu" and stage.params.device == "auto":
             message = (
                 f"{stage.called}: `fp16` does not train on the CPU, "

@@ -133,6 +133,8 @@ def launch_environment(action: Action) -> dict[str, str]:
         "OMP_NUM_THREADS": str(action.params.threads),
         "PYTHONHASHSEED": "0",
         "TOKENIZERS_PARALLELISM": "false",
+        # Checkpoints are pickles: whatever library loads them, they yield tensors and no calls.
+        "TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1",
     }
     if action.device == "cpu":
         added["DS_ACCELERATOR"] = "cpu"

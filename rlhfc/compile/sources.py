@@ -37,11 +37,11 @@ def resolve_source(given: InputModel, accepted: str, folder: Path, world: World)
         path = folder / Path(given.path).expanduser()
         return _local(path, given.file, accepted, f"path:{given.path}", world)
     assert given.hub is not None
-    if not HUB_ID.match(given.hub) or ".." in given.hub or "--" in given.hub:
+    if not HUB_ID.fullmatch(given.hub) or ".." in given.hub or "--" in given.hub:
         raise UserError(
             Diagnostic(f"`{given.hub}` is not a hub id", hint=HUB_ID_HINT + " or, for a folder, use `path:`")
         )
-    if given.revision is not None and (not REVISION.match(given.revision) or ".." in given.revision):
+    if given.revision is not None and (not REVISION.fullmatch(given.revision) or ".." in given.revision):
         raise UserError(Diagnostic(f"`{given.revision}` is not a commit, tag or branch"))
     mirror = world.mirrors.find(given.hub)
     if mirror is None:
@@ -88,7 +88,7 @@ def _from_hub(given: InputModel, accepted: str, world: World) -> ResolvedSource:
     assert given.hub is not None
     repository: RepositoryType = "dataset" if accepted == "data" else "model"
     revision = given.revision
-    commit = revision if revision and COMMIT.match(revision) else None
+    commit = revision if revision and COMMIT.fullmatch(revision) else None
     if commit is None:
         commit = cached_commit(world.hub_cache, repository, given.hub, revision)
     origin = f"hub:{given.hub}@{revision}" if revision else f"hub:{given.hub}"

@@ -7,13 +7,14 @@ import os
 import platform
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
 from rlhfc.compile.digests import Digester
 from rlhfc.compile.mirrors import Mirrors, read_mirrors
 from rlhfc.environment import count_gpus, read_environment
+from rlhfc.trust import Trust, read_trust
 
 PYTHON = "python"
 Libraries = Callable[[str], str | None]
@@ -30,6 +31,7 @@ class World:
         gpus: GPUs that may be used.
         libraries: version of an installed distribution.
         hub_cache: Hugging Face's cache of downloads.
+        trust: whose code may run.
     """
 
     mirrors: Mirrors
@@ -37,10 +39,14 @@ class World:
     gpus: int
     libraries: Libraries
     hub_cache: Path
+    trust: Trust = field(default_factory=read_trust)
 
 
 def this_machine(
-    mirror_options: Sequence[str], digests: Digester, variables: Mapping[str, str] = os.environ
+    mirror_options: Sequence[str],
+    digests: Digester,
+    variables: Mapping[str, str] = os.environ,
+    trust: Trust | None = None,
 ) -> World:
     """The machine that this process runs on.
 
@@ -48,6 +54,7 @@ def this_machine(
         mirror_options: values of ``--mirror``.
         digests: hashes local files, usually a ``CachedDigester``.
         variables: the environment.
+        trust: whose code may run; default what the environment and its user's file say.
 
     Raises:
         UserError: a mirror is malformed.
@@ -59,6 +66,7 @@ def this_machine(
         gpus=count_gpus(environment),
         libraries=installed_version,
         hub_cache=environment.hub_cache,
+        trust=trust or read_trust(environment),
     )
 
 

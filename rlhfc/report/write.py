@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import PackageLoader, StrictUndefined
+from jinja2.sandbox import SandboxedEnvironment
 
 from rlhfc.compile.action import Pipeline
 from rlhfc.compile.world import Libraries
@@ -54,8 +55,8 @@ def render_graph(graph: Graph) -> str:
     return _environment().get_template(GRAPH).render(graph=graph, alone=True, box=BOX)
 
 
-def _environment() -> Environment:
-    return Environment(
+def _environment() -> SandboxedEnvironment:
+    return SandboxedEnvironment(
         loader=PackageLoader("rlhfc.report", ""),
         autoescape=True,
         undefined=StrictUndefined,

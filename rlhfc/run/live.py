@@ -13,6 +13,7 @@ from rlhfc.run.board import Board, Row
 from rlhfc.run.display import LogStreams
 from rlhfc.run.meter import Meter, Reading
 from rlhfc.run.outcome import State
+from rlhfc.terminal import visible
 
 BAR_WIDTH = 20
 # A sign besides the colour, so that the table is legible without.
@@ -46,7 +47,7 @@ class LiveDisplay:
         if self._streams is not None:
             lines += self._streams.new_lines(rows)
         for line in lines:
-            self._live.console.print(Text(line))
+            self._live.console.print(Text(visible(line)))
         self._live.update(table(rows, self._meter), refresh=True)
 
     def close(self) -> None:
@@ -66,10 +67,10 @@ def table(rows: list[Row], meter: Meter) -> Table:
             Text(_state(row), style=style),
             ProgressBar(total=1.0, completed=reading.share, width=BAR_WIDTH) if reading.total else "",
             f"{reading.step}/{reading.total}" if reading.total else "",
-            f"{reading.figure[0]} {reading.figure[1]:.4g}" if reading.figure else "",
+            Text(visible(f"{reading.figure[0]} {reading.figure[1]:.4g}")) if reading.figure else "",
             reading.speed or "",
             f"{duration(reading.left)} left" if reading.left is not None else "",
-            Text(_note(row), style="dim", overflow="ellipsis", no_wrap=True),
+            Text(visible(_note(row)), style="dim", overflow="ellipsis", no_wrap=True),
         )
     return grid
 

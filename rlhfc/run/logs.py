@@ -5,15 +5,18 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from rlhfc.terminal import CONTROL
+
 TAIL_BYTES = 256 * 1024
 # DeepSpeed's launcher announces each process it starts and ends: nothing about why a rank failed.
 LAUNCHER_NOISE = re.compile(r"\[(?:launch|runner)\.py:\d+:|Setting ds_accelerator to|^\s*$")
-CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+# Whole sequences go with what they carry (colours, titles of the window), then what is left of others.
+SEQUENCE = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
 
 
 def clean(text: str) -> str:
     """Drop control sequences that would upset a terminal, and all but the last state of a progress bar."""
-    return CONTROL.sub("", text.rstrip("\r\n").rpartition("\r")[2])
+    return CONTROL.sub("", SEQUENCE.sub("", text.rstrip("\r\n").rpartition("\r")[2]))
 
 
 def tail(path: Path, lines: int, *, noise: bool = True) -> list[str]:

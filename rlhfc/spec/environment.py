@@ -9,27 +9,33 @@ from pydantic import BaseModel
 
 from rlhfc.compile.impacts import impact_of
 from rlhfc.compile.secrets import HARMLESS
-from rlhfc.environment import RESERVED
+from rlhfc.environment import HARMLESS_NAMES, RESERVED
 from rlhfc.errors import Diagnostic
 from rlhfc.kind import SECRET, Impact, InputModel
 from rlhfc.spec.messages import models_at
 from rlhfc.spec.model import Draft
 from rlhfc.spec.nodes import Node, Path
 from rlhfc.spec.references import place_of
+from rlhfc.trust import Trust
 
 FIELD = "environment"
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
-def environment_faults(drafts: Mapping[str, Draft]) -> Iterator[Diagnostic]:
+def environment_faults(drafts: Mapping[str, Draft], trust: Trust) -> Iterator[Diagnostic]:
     """What is wrong with the variables that stages are given."""
     for draft in drafts.values():
         # Of a stage with a wrong field, only what is right so far can be looked at.
         for name, text in getattr(draft.params, FIELD, {}).items():
+            node = draft.node.descend((FIELD, name))[0]
+            place, where = node.key or node.mark, draft.address((FIELD,))
             fault = _name_fault(name) or ("its value holds a NUL character" if "\0" in text else None)
             if fault is not None:
-                node = draft.node.descend((FIELD, name))[0]
-                yield Diagnostic(f"{draft.address((FIELD,))}: {fault}", node.key or node.mark)
+                yield Diagnostic(f"{where}: {fault}", place)
+            elif not HARMLESS_NAMES.fullmatch(name):
+                said = f"{where}: `{name}` may bring code into a launch"
+                untrusted = trust.author_fault(place, said)
+                yield from (untrusted,) if untrusted is not None else ()
 
 
 def _name_fault(name: str) -> str | None:

@@ -14,8 +14,8 @@ from typing import Any, get_args
 from pydantic import ValidationError, create_model
 
 from rlhfc.compile.action import LoadedKind, stage_of
-from rlhfc.compile.kinds import load_kinds
-from rlhfc.errors import Diagnostic, Mark, UserError, did_you_mean, listing, nearest
+from rlhfc.compile.kinds import KindRegistry, UntrustedKindError, load_kinds
+from rlhfc.errors import OPTION, Diagnostic, Mark, UserError, did_you_mean, listing, nearest
 from rlhfc.kind import SpecModel, StageParams
 from rlhfc.spec.compose import compose
 from rlhfc.spec.engines import engine_faults
@@ -26,12 +26,13 @@ from rlhfc.spec.matrix import axis_names, read_matrix
 from rlhfc.spec.messages import Subject, explain, shown
 from rlhfc.spec.model import STAGE_NAME, Draft, PipelineSpec, References, SpecFile, StageSpec
 from rlhfc.spec.nodes import Node
-from rlhfc.spec.overrides import OPTION, folder_of, override
+from rlhfc.spec.overrides import folder_of, override
 from rlhfc.spec.parse import Identity, Read
 from rlhfc.spec.ports import connect, in_order, port_faults
 from rlhfc.spec.references import environment_names, fill
 from rlhfc.spec.variables import WITHIN_STAGES, Scope, read_scope, unused_names
 from rlhfc.spec.variants import RawStage, Variant, expand
+from rlhfc.trust import Trust, read_trust
 
 NUMERICS = get_args(SpecFile.model_fields["numerics"].annotation)
 
@@ -44,6 +45,7 @@ def load_pipeline(
     overlays: Sequence[Path] = (),
     read: Read = Path.read_bytes,
     identity: Identity = Path.resolve,
+    trust: Trust | None = None,
 ) -> PipelineSpec:
     """Load, check and connect a spec.
 
@@ -53,10 +55,12 @@ def load_pipeline(
         overlays: YAML files that are laid over the spec, later ones over earlier ones.
         read: gives the bytes of a spec file.
         identity: the same for all names of one file.
+        trust: whose code may run; default what the user of this process trusts.
 
     Raises:
         UserError: with every mistake that could be found, in the order of the file.
     """
+    trust = trust or read_trust()
     faults: list[Diagnostic] = []
     composed = compose(path, overlays, read, faults, identity)
     root = override(composed.root, overrides, faults)
@@ -64,12 +68,12 @@ def load_pipeline(
     scope = read_scope(root, axis_names(root))
     root = _with_names(root, scope)
     top = _top_level(root, faults)
-    raw = _raw_stages(root, scope, _kinds(root, path, faults), faults)
+    raw = _raw_stages(root, scope, _kinds(root, path, trust, faults), faults)
     matrix = read_matrix(root.child("matrix"), faults)
     scope.withdraw(matrix.axes, [stage.node for stage in raw.values()])
     drafts = _drafts(expand(raw, matrix, scope, faults), faults)
     references = connect(drafts)
-    faults = list(_all_faults(faults, scope, drafts, references))
+    faults = list(_all_faults(faults, scope, drafts, references, trust))
     faults.extend(library_faults(root, drafts))
     if faults or top is None:
         raise UserError(sorted(dict.fromkeys(faults), key=partial(_position, path)))
@@ -87,13 +91,17 @@ def load_pipeline(
 
 
 def _all_faults(
-    faults: list[Diagnostic], scope: Scope, drafts: Mapping[str, Draft], references: References
+    faults: list[Diagnostic],
+    scope: Scope,
+    drafts: Mapping[str, Draft],
+    references: References,
+    trust: Trust,
 ) -> Iterator[Diagnostic]:
     """What was found before, and what is wrong between stages; one mistake for each broken reference."""
     misplaced = list(misplaced_secrets(drafts))
     broken = scope.broken.union(node.mark for node, _ in misplaced)
     between = (port_faults(drafts), _cycle_faults(drafts, references), engine_faults(drafts))
-    for fault in chain(faults, *between, ignore_faults(drafts), environment_faults(drafts)):
+    for fault in chain(faults, *between, ignore_faults(drafts), environment_faults(drafts, trust)):
         if fault.mark not in broken:
             yield fault
     yield from scope.faults
@@ -137,17 +145,18 @@ def _top_level(root: Node, faults: list[Diagnostic]) -> SpecFile | None:
         return None
 
 
-def _kinds(root: Node, spec: Path, faults: list[Diagnostic]) -> Mapping[str, LoadedKind]:
-    """Registry of the built-in kinds and of those user folders that are right."""
+def _kinds(root: Node, spec: Path, trust: Trust, faults: list[Diagnostic]) -> KindRegistry:
+    """Registry of the built-in kinds and of those user folders that are right; none is imported."""
     listed = root.child("kinds")
-    kinds, folders = load_kinds([]), list[Path]()
+    kinds, folders = load_kinds([], trust), list[Path]()
     for node in (listed.items or ()) if listed else ():
         if not isinstance(node.data, str):
             continue
         folder = folder_of(node.key or node.mark, spec) / node.data
         try:
-            kinds = load_kinds([*folders, folder])
+            known, kinds = kinds.faults, load_kinds([*folders, folder], trust)
             folders.append(folder)
+            faults.extend(replace(fault, mark=node.mark) for fault in kinds.faults if fault not in known)
         except UserError as error:
             faults.extend(replace(fault, mark=fault.mark or node.mark) for fault in error.diagnostics)
     return kinds
@@ -194,7 +203,7 @@ def _kind_of(
 ) -> LoadedKind | None:
     """Kind of a stage, or None after saying why there is none."""
     node = stages[name]
-    if not re.match(STAGE_NAME, name):
+    if not re.fullmatch(STAGE_NAME, name):
         rule = "a letter, then letters, digits, `_` and `-`"
         faults.append(Diagnostic(f"`{name}` cannot be the name of a stage", node.place(), rule))
     named = node.child("kind")
@@ -215,6 +224,8 @@ def _kind_of(
         return None
     try:
         return kinds[named.text]
+    except UntrustedKindError:
+        return None
     except UserError as error:
         faults.extend(error.diagnostics)
         return None

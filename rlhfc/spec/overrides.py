@@ -10,11 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from rlhfc.compile.action import VARIANT
-from rlhfc.errors import Diagnostic, Mark, UserError, did_you_mean, listing
+from rlhfc.errors import OPTION, Diagnostic, Mark, UserError, did_you_mean, listing
 from rlhfc.spec.nodes import Node
 from rlhfc.spec.parse import parse_text
 
-OPTION = Path("--set")
 TOP_LEVEL = ("vars", "defaults", "matrix")
 
 

@@ -8,10 +8,12 @@ from pathlib import Path
 
 from rlhfc.errors import Diagnostic, UserError
 from rlhfc.store.files import make_folder, write_atomic
+from rlhfc.store.links import first_link
 
 NAME = "rlhfc-store"
 VERSION = 1
 UNSAFE = re.compile(r"[^\w.-]|^\.+")  # in a file name made from a pipeline's name
+NO_DIGIT = re.compile(r"[^0-9A-Za-z]")
 STAT_CACHE = "stat-cache.json"
 FOLDERS = (
     *("objects", "trees", "actions", "keydocs", "views", "work", "locks", "pins", "tags"),
@@ -62,7 +64,7 @@ class Layout:
 
     def work(self, stage: str, key: str) -> Path:
         """Folder of the running action; survives attempts."""
-        return self.root / "work" / f"{stage}-{hex_of(key)[:12]}"
+        return self.root / "work" / f"{stage.replace('/', '_')}-{hex_of(key)[:12]}"
 
     def lock(self, key: str) -> Path:
         """Lock that saves two runs from computing one key twice."""
@@ -94,7 +96,7 @@ class Layout:
 
 def hex_of(digest: str) -> str:
     """Return the digits of ``b3:<digits>``, for file names."""
-    return digest.removeprefix("b3:")
+    return NO_DIGIT.sub("_", digest.removeprefix("b3:"))  # a damaged ledger may say anything
 
 
 def check_version(root: Path) -> bool:
@@ -146,6 +148,12 @@ def create_store(root: Path) -> None:
             make_folder(root)
             write_atomic(root / ".gitignore", b"*\n")
             write_atomic(root / "VERSION", f"{NAME} {VERSION}\n".encode())
+        link = first_link(root)
+        if link is not None:
+            raise _refusal(
+                f"`{link}` is a link, and a store holds none: it would have a run write elsewhere",
+                "remove it, or name another folder with `--store`",
+            )
         for folder in FOLDERS:
             make_folder(root / folder)
     except OSError as error:

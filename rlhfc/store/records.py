@@ -145,7 +145,11 @@ def decode_document(data: bytes) -> dict[str, Any]:
 
 def stays_inside(path: str) -> bool:
     """Whether a path of a record, joined to a folder, names something below that folder."""
-    return not path.startswith("/") and all(part not in ("", ".", "..") for part in path.split("/"))
+    return (
+        not path.startswith("/")
+        and "\0" not in path
+        and all(part not in ("", ".", "..") for part in path.split("/"))
+    )
 
 
 def _is_row(row: Any) -> bool:

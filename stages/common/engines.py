@@ -12,6 +12,7 @@ from torch import nn
 from transformers import get_scheduler
 
 from .job import StageError
+from .unpickling import load_weights_only
 
 NO_DECAY = ("bias", "norm", "ln_")
 
@@ -43,6 +44,7 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, An
 
 def trainable_engine(module: nn.Module, config: Mapping[str, Any], how: Optimisation) -> Any:
     """A DeepSpeed engine around ``module`` with AdamW and a schedule that steps with it."""
+    load_weights_only()
     groups = parameter_groups(module, how.weight_decay)
     optimiser: torch.optim.Optimizer
     if "offload_optimizer" in config["zero_optimization"]:

@@ -19,6 +19,7 @@ from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     GgufConfig,
+    PreTrainedConfig,
     PreTrainedModel,
 )
 from transformers.integrations import HfDeepSpeedConfig
@@ -140,7 +141,9 @@ def _load(
     **options: Any,
 ) -> PreTrainedModel:
     gguf = {"gguf_file": source.file} if source.file else {}
-    config = AutoConfig.from_pretrained(source.path, **gguf, **options)
+    config = _configuration(source, gguf, options)
+    if not source.file:
+        _require_safetensors(source.path)
     if source.file:
         # Packed blocks cannot be trained, so they are unpacked whatever kernels are installed.
         gguf["quantization_config"] = GgufConfig(gguf_file=source.file, dequantize=True)
@@ -150,7 +153,13 @@ def _load(
                 setattr(config, name, dropout)
     with _sharded_loading(deepspeed_config):
         model, report = auto.from_pretrained(
-            source.path, config=config, dtype=DTYPES[dtype], output_loading_info=True, **gguf
+            source.path,
+            config=config,
+            dtype=DTYPES[dtype],
+            output_loading_info=True,
+            trust_remote_code=False,
+            use_safetensors=None if source.file else True,
+            **gguf,
         )
     missing = sorted(set(report["missing_keys"]) - set(fresh))
     if missing:
@@ -165,6 +174,42 @@ def _load(
     if source.file:
         _forget_quantisation(model)
     return model
+
+
+def _configuration(
+    source: InputPath, gguf: Mapping[str, str], options: Mapping[str, Any]
+) -> PreTrainedConfig:
+    """Configuration of a model whose architecture transformers itself has.
+
+    Raises:
+        StageError: it brings code of its own, or transformers does not know it.
+    """
+    try:
+        return AutoConfig.from_pretrained(source.path, trust_remote_code=False, **gguf, **options)
+    except ValueError as error:
+        if source.file is None and "auto_map" in (source.path / "config.json").read_text(encoding="utf-8"):
+            raise StageError(
+                f"`{source.path}` brings modelling code of its own (`auto_map`), which rlhfc does not run",
+                "use a model that transformers has the architecture of",
+            ) from error
+        raise StageError(
+            f"transformers cannot tell what model `{source.full}` is: {str(error).splitlines()[0]}",
+            "the folder needs the `config.json` of a causal language model",
+        ) from error
+
+
+def _require_safetensors(folder: Path) -> None:
+    """Refuse weights that are pickles.
+
+    Raises:
+        StageError: the folder has such, and none as safetensors.
+    """
+    pickled = sorted(path.name for path in folder.glob("*.bin"))
+    if pickled and not any(folder.glob("*.safetensors")):
+        raise StageError(
+            f"`{folder}` has its weights in `{pickled[0]}`, a pickle, and none as safetensors",
+            "save it again with `save_pretrained`, or name a commit that has safetensors",
+        )
 
 
 def _forget_quantisation(model: PreTrainedModel) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+from jinja2.sandbox import SandboxedEnvironment
 
 from rlhfc.kind import StageParams
 
@@ -37,7 +38,7 @@ def render_card(job: Job[ExportParams], exported: Exported) -> str:
     Raises:
         StageError: the evaluation cannot be read.
     """
-    environment = jinja2.Environment(
+    environment = SandboxedEnvironment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

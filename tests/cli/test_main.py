@@ -57,6 +57,7 @@ commands:
     graph     draw the stages and their states as Mermaid, DOT or SVG
     report    write the HTML report of a pipeline
     fsck      look at every file of a store, and repair what is damaged
+    trust     say that the code in a folder may run
     schema    write the JSON Schemas of a spec and of a plan
     completion
               print a shell's completion script

@@ -15,6 +15,7 @@ from rlhfc.compile.normalise import SourceFile
 from rlhfc.compile.pipeline import compile_pipeline
 from rlhfc.compile.world import World
 from rlhfc.spec.load import load_pipeline
+from rlhfc.trust import Trust
 
 SEVEN = (Path(__file__).parent / "seven.yaml").read_text(encoding="utf-8")
 
@@ -43,7 +44,7 @@ class Bench:
         """Compile a spec that lies in the folder."""
         spec = self.folder / "spec.yaml"
         spec.write_text(text, encoding="utf-8")
-        return compile_pipeline(load_pipeline(spec, overrides), self.world)
+        return compile_pipeline(load_pipeline(spec, overrides, trust=self.world.trust), self.world)
 
     def documents(self, text: str, overrides: Sequence[str] = ()) -> dict[str, KeyDocument]:
         """Key document of every stage, as if every output had been made and always held the same."""
@@ -77,5 +78,6 @@ def make_bench(folder: Path) -> Bench:
     row = {name + end: "text" for name in ("prompt", "chosen", "rejected") for end in ("", "x")}
     (folder / "rows.jsonl").write_text(json.dumps(row) + "\n")
     (folder / "judge.py").write_text("def score(prompt, response):\n    return 0.0\n")
-    world = World(Mirrors(), NoCode(), gpus=0, libraries=some_version, hub_cache=folder / "hub")
+    trust = Trust(folder / "nobody", [folder.resolve()])
+    world = World(Mirrors(), NoCode(), 0, libraries=some_version, hub_cache=folder / "hub", trust=trust)
     return Bench(folder, world)

@@ -133,6 +133,7 @@ def test_the_environment_of_a_launch(bench: Bench, seven: str, action: Callable[
         "OMP_NUM_THREADS": "1",
         "PYTHONHASHSEED": "0",
         "TOKENIZERS_PARALLELISM": "false",
+        "TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1",
     }
     actions = bench.compile(
         seven, ["rm.threads=4", "rm.device=cpu", "sft.environment={A: b, C: 'c ${env:D}'}"]

@@ -358,6 +358,7 @@ def test_what_a_launch_would_be(toy: Toy) -> None:
         "fit: command",
         f"  DS_ACCELERATOR=cpu HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 PYTHONHASHSEED=0 "
         f"PYTHONPATH={fit.loaded.python_path} TOKENIZERS_PARALLELISM=false "
+        "TORCH_FORCE_WEIGHTS_ONLY_LOAD=1 "
         "python -m fit.main --config '<work>/attempts/001/config.json'",
         "fit: resolved config",
         "  {",

@@ -11,7 +11,7 @@ FORBIDDEN = {"torch", "transformers", "datasets", "deepspeed"}
 # Who may read whom: each its own layer and those above it. `spec` and `compile` are one, since a spec is
 # checked against the kinds that `compile` loads, and `compile` reads the spec's types.
 LAYERS = (
-    {"errors", "identity", "kind", "environment", "filesystems", "observe", "git"},
+    {"errors", "identity", "kind", "environment", "filesystems", "observe", "git", "terminal", "trust"},
     {"provenance", "store"},
     {"spec", "compile"},
     {"plan"},

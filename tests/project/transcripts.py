@@ -156,7 +156,7 @@ def typed(session: Session, folder: Path) -> Session:
     place = top / session.folder
     place.mkdir(exist_ok=True)
     shown = TOP if place.resolve() == top.resolve() else BELOW
-    ends = _ends(session, place, folder / "home")
+    ends = _ends(session, place, folder / "home", trusted=top)
     now = []
     for exchange, (output, status) in zip(session.exchanges, ends, strict=True):
         if exchange.unseen and status:
@@ -166,7 +166,7 @@ def typed(session: Session, folder: Path) -> Session:
     return replace(session, exchanges=tuple(now))
 
 
-def _ends(session: Session, place: Path, home: Path) -> list[tuple[str, int]]:
+def _ends(session: Session, place: Path, home: Path, trusted: Path) -> list[tuple[str, int]]:
     """What each command prints, and its exit status."""
     mark = f"-- {secrets.token_hex(8)}"
     play = shlex.join([sys.executable, str(Path(__file__).with_name("recorded.py")), "play"])
@@ -175,7 +175,7 @@ def _ends(session: Session, place: Path, home: Path) -> list[tuple[str, int]]:
     done = subprocess.run(
         ["bash", "-c", script],
         cwd=place,
-        env=_environment(home),
+        env=_environment(home) | {"RLHFC_TRUST": str(trusted)},  # as `make quickstart` does
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

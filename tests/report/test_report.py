@@ -116,6 +116,13 @@ def test_page_is_whole_and_fetches_nothing(page):
     assert re.findall(r"https?://|@import|url\((?!#)", page) == []
 
 
+def test_page_forbids_scripts_and_the_network(page):
+    """Whatever escaped us, the browser neither runs it nor asks anybody for anything."""
+    policy = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+    head = page[: page.index("<style>")]
+    assert f'<meta http-equiv="Content-Security-Policy" content="{policy}">' in head
+
+
 def test_text_is_escaped(page):
     """What models and users write comes out as text, never as markup."""
     assert "&lt;script&gt;x&lt;/script&gt;" in page
