@@ -34,13 +34,19 @@ class Ledger:
         self._cache: tuple[tuple[int, int], list[Entry]] | None = None
 
     def append(self, event: str, **facts: Any) -> None:
-        """Add one entry, in one write, durable on return."""
+        """Add one entry, in one write, durable on return.
+
+        Raises:
+            OSError: the disk is full or failing; what there may be of the line does not count.
+        """
         entry: Entry = {"event": event, "time": utc_now(), **facts}
         line = json.dumps({"crc": _crc(entry), "entry": entry}, ensure_ascii=False, sort_keys=True)
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         try:
             torn = _ends_inside_a_line(descriptor)
-            os.write(descriptor, (("\n" if torn else "") + line + "\n").encode())
+            data = (("\n" if torn else "") + line + "\n").encode()
+            while data:  # a disk that fills up takes a part, and refuses the rest only when asked again
+                data = data[os.write(descriptor, data) :]
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
