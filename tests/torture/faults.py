@@ -41,6 +41,8 @@ class Fault:
         at: number of the event, from 1; 0 for never.
         number: of the error that the call fails with; 0 kills the process instead.
         lasting: whether all later calls fail too.
+        torn: only writes are numbered, and the N-th puts down half of its bytes first; then the process
+            is killed, or everything that takes space fails from there on.
         root: folder whose files count.
     """
 
@@ -48,8 +50,11 @@ class Fault:
     root: str
     number: int = 0
     lasting: bool = False
+    torn: bool = False
 
     def __str__(self) -> str:
+        if self.torn:
+            return f"{errorcode.get(self.number, 'SIGKILL')} in the middle of write {self.at}"
         if self.number == 0:
             return f"SIGKILL at call {self.at}"
         return f"{errorcode[self.number]} {'from' if self.lasting else 'at'} call {self.at}"
@@ -57,6 +62,8 @@ class Fault:
     def counts(self, event: str, writes: bool, path: str) -> bool:
         """Whether an event is one of those that are numbered."""
         inside = path.startswith(self.root)
+        if self.torn:
+            return inside and event == "write"
         if self.number == 0:
             return event in PROCESSES or path.startswith("pipe:") or (inside and writes)
         if self.number == EMFILE:
@@ -104,6 +111,9 @@ class Shim:
             return
         if now == fault.at:
             self.report(f"{event} {name}")
+        if now == fault.at and fault.torn:
+            self._inside.half = True
+            return
         if fault.number == 0:
             os.kill(os.getpid(), signal.SIGKILL)
         # A real one names no file either where only a descriptor was given.
@@ -126,13 +136,34 @@ class Shim:
     def _wrapped(self, call: Callable[..., Any], event: str) -> Callable[..., Any]:
         def wrapped(descriptor: int, *given: Any) -> Any:
             self.happens(event, True, descriptor)
+            if event == "write" and self.tears():
+                return self.torn(call(descriptor, given[0][: len(given[0]) // 2]))
             return call(descriptor, *given)
 
         return wrapped
 
-    def _open(  # the signature of `open`
-        self, file, mode="r", buffering=-1, encoding=None, errors=None, newline=None, closefd=True, opener=None
-    ):  # fmt: skip
+    def tears(self) -> bool:
+        """Whether the write that was just counted is the one to be torn."""
+        half, self._inside.half = getattr(self._inside, "half", False), False
+        return half
+
+    def torn(self, written: int) -> int:
+        """After half of the bytes: the end, or back to who wrote."""
+        if self.fault.number == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return written
+
+    def _open(
+        self,
+        file: Any,
+        mode: str = "r",
+        buffering: int = -1,
+        encoding: str | None = None,
+        errors: str | None = None,
+        newline: str | None = None,
+        closefd: bool = True,
+        opener: Any = None,
+    ) -> Any:
         if not any(letter in mode for letter in "wax+") or "+" in mode:
             return _OPEN(file, mode, buffering, encoding, errors, newline, closefd, opener)
         raw = _CountedFile(file, mode.replace("b", "").replace("t", ""), closefd, opener)
@@ -150,6 +181,8 @@ class _CountedFile(io.FileIO):
 
     def write(self, data: Any) -> int:
         self.shim.happens("write", True, self.fileno())
+        if self.shim.tears():
+            return self.shim.torn(super().write(memoryview(data)[: len(data) // 2]))
         return super().write(data)
 
 

@@ -1,10 +1,11 @@
-"""Whether a store is what it says: read again from its files, byte for byte, and not through the store's code."""
+"""Whether a store is what it says: read from its files, byte for byte, and not through the store's code."""
 
 from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from rlhfc.store.digest import TreeEntry, canonical_json, file_digest, tagged_digest, tree_digest
@@ -57,14 +58,15 @@ def _actions(store: Path) -> Iterator[str]:
             yield f"the record {path} has no key document"
 
 
-def _missing(store: Path, record: Path, trees: object, metrics: str | None) -> Iterator[str]:
+def _missing(store: Path, record: Path, trees: Iterable[str], metrics: str | None) -> Iterator[str]:
     blobs = [metrics] if metrics else []
-    for tree in trees:  # type: ignore[attr-defined]
+    for tree in trees:
         path = _place(store, "trees", tree, ".json")
         if not path.exists():
             yield f"the record {record} needs the tree {tree}"
             continue
-        blobs += [row[2] for row in json.loads(path.read_bytes())]
+        with suppress(ValueError):  # told by `_trees`
+            blobs += [row[2] for row in json.loads(path.read_bytes())]
     yield from (
         f"the record {record} needs the blob {blob}"
         for blob in blobs

@@ -11,7 +11,8 @@ from errno import EDQUOT, EIO, EMFILE, ENOSPC, errorcode
 from pathlib import Path
 
 from faults import Fault
-from lab import STAGES, BrokenPromiseError, Lab, dies_out, recovers, require
+from lab import LEDGER, STAGES, BrokenPromiseError, Lab, dies_out, recovers, require
+from soundness import unsound
 from warm import Done, Warm
 
 ERRORS = (ENOSPC, EIO, EMFILE, EDQUOT)
@@ -96,7 +97,9 @@ def kills(warm: Warm, folder: Path, every: int = 1, start: int = 1) -> Figures:
     )
 
 
-def errors(warm: Warm, folder: Path, number: int, *, lasting: bool, every: int = 1, start: int = 1) -> Figures:
+def errors(
+    warm: Warm, folder: Path, number: int, *, lasting: bool, every: int = 1, start: int = 1
+) -> Figures:
     """T-ERR-N: the N-th call of the run fails, or all from there on."""
     return sweep(
         f"{errorcode[number]} {'from the N-th call on' if lasting else 'once'} in run",
@@ -105,6 +108,25 @@ def errors(warm: Warm, folder: Path, number: int, *, lasting: bool, every: int =
         (Fault(at, str(folder), number, lasting) for at in points(every, start)),
         _honest_and_recovers,
     )
+
+
+def torn(warm: Warm, folder: Path, number: int = 0, every: int = 1) -> Figures:
+    """Half of the N-th write is done; then the run is killed, or the disk is full."""
+    return sweep(
+        f"{errorcode[number] if number else 'SIGKILL'} in the middle of a write",
+        lambda: Lab.make(folder / "lab", warm),
+        lambda lab, fault: lab.rlhfc("run", fault=fault),
+        (Fault(at, str(folder), number, lasting=bool(number), torn=True) for at in points(every)),
+        _survives_a_torn_write,
+    )
+
+
+def _survives_a_torn_write(lab: Lab, fault: Fault, done: Done) -> int:
+    if fault.number:
+        honest(lab, fault, done)
+        bad = unsound(lab.store)
+        require(done.status != DONE or not bad, "it ended well, with a store that is not sound", bad)
+    return recovers(lab, LEDGER)
 
 
 def _honest_and_recovers(lab: Lab, fault: Fault, done: Done) -> int:
