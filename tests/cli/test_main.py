@@ -201,7 +201,7 @@ def test_unexpected_error_keeps_its_traceback(command):
 
 
 def test_fault_of_the_machine_is_told_like_a_mistake(command, capsys):
-    """A full disk or a refused file is no bug of ours: reason, place, remedy, status 1; another error is one."""
+    """A full disk is no bug of ours: reason, place, remedy and status 1. Other errors of a call are."""
 
     def fails(*given):
         def run(arguments):
