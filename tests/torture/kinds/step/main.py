@@ -37,7 +37,7 @@ def comes_to(what: str) -> None:
     guard = os.getppid()
     run = int(Path(f"/proc/{guard}/stat").read_text().rpartition(")")[2].split()[1])
     os.kill({"stage": os.getpid(), "guard": guard, "run": run}[victim], signal.SIGKILL)
-    time.sleep(0.05)  # who dies with its parent is to die here
+    time.sleep(60)  # who is to die with its run or guard must die here, and be seen if it does not
 
 
 def write(path: Path, text: str) -> None:
