@@ -116,7 +116,7 @@ def test_run_that_ends_before_it_began():
 def test_clock_that_jumps_between_commands(lab):
     """Days back and forth between commands: nothing runs again, every edit is seen, no time is below zero."""
     data = lab.folder / "data" / "text"
-    for jump in ("-2d", "+2d", "-2d"):
+    for jump in ("-2d", "+2d"):
         done = under(jump, lab)
         assert lab.trees() == lab.outputs(done)
         again = json.loads(under("+0", lab).stdout)

@@ -47,7 +47,7 @@ DAMAGES = {
     "is not what was written": lambda lab: flip(next((lab.store / "actions").glob("*/*"))),
     "needs the tree": lambda lab: next((lab.store / "trees").glob("*/*")).unlink(),
     "needs the blob": lambda lab: next((lab.store / "objects").glob("*/*")).unlink(),
-    "ledger.jsonl:1 is damaged": lambda lab: flip(lab.store / "ledger.jsonl"),
+    r"ledger.jsonl:\d+ is damaged": lambda lab: flip(lab.store / "ledger.jsonl"),
     "has no key document": lambda lab: next((lab.store / "keydocs").glob("*/*")).unlink(),
     "other outputs": lambda lab: lab.values.update(a=9),
     "processes survive": lambda lab: survivor(lab),
