@@ -68,7 +68,11 @@ class Session(Protocol):
         """End every process of it."""
 
     def wait(self) -> Exit:
-        """Return when all of it has ended."""
+        """Return when all of it has ended.
+
+        Raises:
+            OSError: how it ended was written down, and cannot be read.
+        """
 
 
 class Launcher(Protocol):
@@ -134,7 +138,7 @@ class _LocalSession:
                 self._process.stdin.close()
         try:
             outcome = json.loads(self._exit_file.read_bytes())
-        except (OSError, ValueError):
+        except (FileNotFoundError, ValueError):
             return Exit(None, strays)  # the guard itself was killed
         return Exit(outcome["returncode"], tuple(s["command"] for s in outcome["survivors"]) + strays)
 

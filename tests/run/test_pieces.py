@@ -300,3 +300,11 @@ def test_time_of_attempts_so_far(tmp_path):
     moment = datetime(2026, 3, 1, 10, 32, tzinfo=UTC).timestamp()
     os.utime(killed.log, (moment, moment))
     assert 150.0 == seconds_so_far(tmp_path)
+
+
+def test_end_of_a_command_that_cannot_be_read_is_an_error_of_its_own(tmp_path):
+    """Where the guard has told how its command ended, and that cannot be read, it is not said to be killed."""
+    (tmp_path / "exit.json").mkdir()
+    session = LocalLauncher().start(["true"], {}, tmp_path, {})
+    with pytest.raises(OSError, match="exit.json"):
+        session.wait()
