@@ -303,8 +303,8 @@ def test_time_of_attempts_so_far(tmp_path):
 
 
 def test_end_of_a_command_that_cannot_be_read_is_an_error_of_its_own(tmp_path):
-    """Where the guard has told how its command ended, and that cannot be read, it is not said to be killed."""
+    """A guard whose word on its command cannot be read is not said to be killed."""
     (tmp_path / "exit.json").mkdir()
     session = LocalLauncher().start(["true"], {}, tmp_path, {})
-    with pytest.raises(OSError, match="exit.json"):
+    with pytest.raises(OSError, match=r"exit\.json"):
         session.wait()
