@@ -14,7 +14,7 @@ SUM := $(shell cat pyproject.toml constraints.txt | cksum | cut -d ' ' -f 1)
 TRAIN := $(VENV)/installed-train-$(SUM)
 DEV := $(VENV)/installed-dev-$(SUM)
 
-.PHONY: bench-plan random-edits random-looks help quickstart test lint schema check wheel constraints clean
+.PHONY: bench-plan random-edits random-looks torture help quickstart test lint schema check wheel constraints clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -53,6 +53,9 @@ random-edits: $(DEV) ## 100,000 random edits of specs, files, code and libraries
 
 random-looks: $(DEV) ## 5,000 random changes of what plans look at: is every remembered plan true?
 	@cd tests/plan && $(CURDIR)/$(BIN)/python random_looks.py $(ARGS)
+
+torture: $(DEV) ## kills, failing calls, full disks, killed training and chaos; hours, so choose: ARGS="--kills", ARGS="--chaos 10m"
+	@cd tests/torture && $(CURDIR)/$(BIN)/python torture.py $(ARGS)
 
 constraints: ## write constraints.txt again from a fresh venv; torch stays at its pin, so edit that first
 	@python=$$(tools/check-machine $(PYTHON)) && rm -rf build/constraints && "$$python" -m venv build/constraints

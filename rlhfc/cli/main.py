@@ -4,12 +4,14 @@ Only that module is imported, and only when its arguments fit, so that any ``--h
 on the command line need nothing but the standard library. A module has ``run(arguments) -> int``.
 
 Exit status: the command's own; 1 for a mistake of the user's, on the command line as well; 130
-when interrupted. Anything unexpected keeps its traceback.
+when interrupted. A fault of the machine, such as a full disk, is told like a mistake, with status 1.
+Anything unexpected keeps its traceback.
 """
 
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import os
 import sys
@@ -21,6 +23,23 @@ from rlhfc import __version__
 from rlhfc.cli.commands import COMMANDS
 from rlhfc.errors import Diagnostic, UserError, did_you_mean, listing, nearest
 from rlhfc.terminal import colourful, plain
+
+CONTINUE = "then give the same command again: it goes on where it was"
+# What the machine may refuse to any call at any time. All other errors of a call are mistakes of ours.
+FAULTS = {
+    errno.ENOSPC: f"make room on its disk, {CONTINUE}",
+    errno.EDQUOT: f"make room within the quota, {CONTINUE}",
+    errno.EMFILE: f"allow more open files with `ulimit -n`, {CONTINUE}",
+    errno.ENFILE: f"wait until other programs have closed files, {CONTINUE}",
+    errno.EIO: f"look at the disk's health and the system's log, {CONTINUE}",
+    errno.EROFS: f"make the file system writable, {CONTINUE}",
+    errno.EACCES: f"allow it, {CONTINUE}",
+    errno.EPERM: f"allow it, {CONTINUE}",
+    errno.ESTALE: f"mount the file system again, {CONTINUE}",
+    errno.ENOMEM: f"free memory, {CONTINUE}",
+    errno.EAGAIN: f"allow more processes with `ulimit -u`, {CONTINUE}",
+    errno.ENOLCK: f"mount the store's file system with locks, {CONTINUE}",
+}
 
 
 class CommandModule(Protocol):
@@ -95,6 +114,17 @@ def _run(argv: list[str]) -> int:
         # Whoever read our output has seen enough; Python must not complain on its way out.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:
+        if error.errno not in FAULTS:
+            raise
+        print(_fault(error).render(colour=colourful(sys.stderr)), file=sys.stderr)
+        return 1
+
+
+def _fault(error: OSError) -> UserError:
+    """What the machine refused, as people are told of a mistake."""
+    place = f": `{os.fsdecode(error.filename)}`" if isinstance(error.filename, str | bytes) else ""
+    return UserError(Diagnostic(f"{error.strerror}{place}", hint=FAULTS[error.errno or 0]))
 
 
 def _dispatch(argv: list[str]) -> int:

@@ -74,10 +74,11 @@ class Status:
 
     @property
     def seconds(self) -> float:
-        """Wall time, 0 while it runs."""
+        """Wall time, 0 while it runs, and where the clock was set back meanwhile."""
         if self.ended is None:
             return 0.0
-        return (datetime.fromisoformat(self.ended) - datetime.fromisoformat(self.started)).total_seconds()
+        taken = datetime.fromisoformat(self.ended) - datetime.fromisoformat(self.started)
+        return max(0.0, taken.total_seconds())
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,11 @@ class Session(Protocol):
         """End every process of it."""
 
     def wait(self) -> Exit:
-        """Return when all of it has ended."""
+        """Return when all of it has ended.
+
+        Raises:
+            OSError: how it ended was written down, and cannot be read.
+        """
 
 
 class Launcher(Protocol):
@@ -133,7 +137,7 @@ class _LocalSession:
                 self._process.stdin.close()
         try:
             outcome = json.loads((self._folder / EXIT_FILE).read_bytes())
-        except (OSError, ValueError):  # the guard itself was killed
+        except (FileNotFoundError, ValueError):  # the guard itself was killed
             end_processes(leftovers(self._folder, None))  # what has left its session
             return Exit(None, strays)
         return Exit(outcome["returncode"], tuple(s["command"] for s in outcome["survivors"]) + strays)

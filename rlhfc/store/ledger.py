@@ -41,12 +41,18 @@ class Ledger:
         self._keys: dict[tuple[str, str], list[str]] = {}
 
     def append(self, event: str, **facts: Any) -> None:
-        """Add one entry, in one write, durable on return."""
+        """Add one entry, in one write, durable on return.
+
+        Raises:
+            OSError: the disk is full or failing; what there may be of the line does not count.
+        """
         line = encode_line({"event": event, "time": utc_now(), **facts})
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         try:
             torn = _ends_inside_a_line(descriptor)
-            os.write(descriptor, (b"\n" if torn else b"") + line)
+            data = (b"\n" if torn else b"") + line
+            while data:  # a disk that fills up takes a part, and refuses the rest only when asked again
+                data = data[os.write(descriptor, data) :]
             os.fsync(descriptor)
         finally:
             os.close(descriptor)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -203,6 +204,29 @@ def test_unexpected_error_keeps_its_traceback(command):
 
     command(broken)
     with pytest.raises(ZeroDivisionError, match="ours"):
+        main(["plan", "spec.yaml"])
+
+
+def test_fault_of_the_machine_is_told_like_a_mistake(command, capsys):
+    """A full disk is no bug of ours: reason, place, remedy and status 1. Other errors of a call are."""
+
+    def fails(*given):
+        def run(arguments):
+            raise OSError(*given)
+
+        return run
+
+    command(fails(errno.ENOSPC, "No space left on device", "/data/ledger.jsonl"))
+    assert 1 == main(["plan", "spec.yaml"])
+    assert capsys.readouterr().err == (
+        "error: No space left on device: `/data/ledger.jsonl`\n"
+        "hint: make room on its disk, then give the same command again: it goes on where it was\n"
+    )
+    command(fails(errno.EIO, "Input/output error"))
+    assert 1 == main(["plan", "spec.yaml"])
+    assert "error: Input/output error\n" in capsys.readouterr().err
+    command(fails(errno.ENOTDIR, "Not a directory", "/data"))
+    with pytest.raises(NotADirectoryError):
         main(["plan", "spec.yaml"])
 
 

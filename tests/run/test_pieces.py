@@ -301,3 +301,11 @@ def test_time_of_attempts_so_far(tmp_path):
     moment = datetime(2026, 3, 1, 10, 32, tzinfo=UTC).timestamp()
     os.utime(killed.log, (moment, moment))
     assert 150.0 == seconds_so_far(tmp_path)
+
+
+def test_end_of_a_command_that_cannot_be_read_is_an_error_of_its_own(tmp_path):
+    """A guard whose word on its command cannot be read is not said to be killed."""
+    (tmp_path / "exit.json").mkdir()
+    session = LocalLauncher().start(["true"], {}, tmp_path, {})
+    with pytest.raises(OSError, match=r"exit\.json"):
+        session.wait()

@@ -1,5 +1,6 @@
 """The store: publication, damage, views, ledger."""
 
+import errno
 import json
 import os
 import threading
@@ -273,6 +274,21 @@ def test_strange_store_is_refused(tmp_path, text, message):
         with pytest.raises(UserError, match=message):
             use(tmp_path)
     assert before == sorted(tmp_path.iterdir())
+
+
+def test_ledger_line_that_did_not_fit_is_an_error(tmp_path, monkeypatch):
+    """A disk that takes half of a line has not taken it, although the call says no more than how much."""
+    store, honest, room = open_store(tmp_path / "store"), os.write, [20]
+
+    def full(descriptor, data):
+        if not room:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return honest(descriptor, data[: room.pop()])
+
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(OSError, match="No space left on device"):
+        store.ledger.append("run", pipeline="p")
+    assert 20 == store.layout.ledger.stat().st_size
 
 
 def test_damaged_ledger_lines_are_skipped(tmp_path):
