@@ -56,7 +56,10 @@ def judge(
             raise _user_error(attempt, exit)
         if ending:
             raise _interrupted(attempt, exit, "stopped before it had saved a checkpoint")
-        raise _failed(attempt, exit, _outlived(exit) or _ending(exit, fault, attempt), fault)
+        message = _ending(exit, fault, attempt)
+        if exit.returncode is not None:  # else what lives on is no fault of the command's
+            message = _outlived(exit) or message
+        raise _failed(attempt, exit, message, fault)
     if exit.survivors:
         # The launcher has died and left its ranks, unless these had written their manifest.
         fault = Fault.STAGE if paths.manifest.exists() else Fault.MACHINE

@@ -93,7 +93,7 @@ def test_killed_run_resumes_to_the_same_bytes(ran):
     for stage in ("ppo", "eval", "export"):
         key = opened.last_key("tiny", stage)
         assert key is not None
-        opened.forget(key)
+        opened.forget(key, opened.record(key))
         shutil.rmtree(opened.work(stage, key), ignore_errors=True)
     process = subprocess.Popen(
         command("run", ran.spec, store="killed"),

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from rlhfc.run.summary import there_words
-from rlhfc.store.records import Acceptance
+from rlhfc.store.publish import Publisher
 
 CHAIN = {"a": {"value": 1}, "b": {"value": 2, "left": "a.thing"}, "c": {"value": 3, "left": "b.thing"}}
 
@@ -52,11 +52,9 @@ def test_result_without_an_output_is_replaced(bench):
     first = bench.run().stages["b"].result
     ran(bench)
     store = bench.store()
-    store.forget(first.key)
+    store.forget(first.key, first)
     older = replace(first, outputs={"other": first.outputs["thing"]})
-    store.accept(
-        older, first.key, store.key_document(first.key), Acceptance(first.key, "", "", ""), ("toys", "b")
-    )
+    Publisher(store.layout, store.lookup).adopt(older, store.key_document(first.key))
     outcome = bench.run()
     assert (["b"], "done", "cached") == (ran(bench), outcome.stages["b"].state, outcome.stages["c"].state)
     assert (first.key, first.outputs) == (outcome.stages["b"].key, outcome.stages["b"].result.outputs)

@@ -95,7 +95,7 @@ def test_a_disk_that_fills_up_is_told_with_path_and_numbers(bench, disk, monkeyp
         patched.setattr(Store, "publish", full)
         outcome = bench.run()
     failure = outcome.stages["a"].failure
-    metrics = store_work(bench, outcome) / "metrics.jsonl"
+    metrics = store_work(bench, outcome) / "attempts" / "001" / "metrics.jsonl"
     assert f"No space left on device: `{metrics}`; 1.2 kB free" == failure.message
     assert "`rlhfc gc` frees space" in failure.hint
     assert ("failed", "disk_full") == (last_status(bench, "a")["state"], last_status(bench, "a")["fault"])

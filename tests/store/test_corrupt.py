@@ -48,12 +48,12 @@ TARGETS = {
     "status": Target("work/*/attempts/001/status.json", "work_damaged", None, "work_damaged"),
     "config": Target("work/*/attempts/001/config.json", "work_damaged", None, "work_damaged"),
     "log": Target("work/*/attempts/001/log", None),
-    "metrics": Target("work/*/metrics.jsonl", None),
+    "metrics": Target("work/*/attempts/*/metrics.jsonl", None),
     "checkpoint": Target(
-        "work/*/checkpoints/*/state", "checkpoint_damaged", "checkpoint_damaged", "checkpoint_damaged"
+        "work/*/attempts/*/checkpoints/*/state", "checkpoint_damaged", "checkpoint_damaged", "checkpoint_damaged"
     ),
     "manifest of a checkpoint": Target(
-        "work/*/checkpoints/*/COMPLETE.json",
+        "work/*/attempts/*/checkpoints/*/COMPLETE.json",
         "checkpoint_damaged",
         "checkpoint_unfinished",
         "checkpoint_damaged",
@@ -91,7 +91,7 @@ def pattern(tmp_path_factory) -> Bench:
         attempt.folder.mkdir(parents=True)
         attempt.write_status(Status("toys", "c", KEY, "r", "interrupted", "2026-01-01T00:00:00+00:00"))
         for step in (1, 2):
-            folder = work / "checkpoints" / f"step-{step:06d}"
+            folder = attempt.folder / "checkpoints" / f"step-{step:06d}"
             folder.mkdir(parents=True)
             (folder / "state").write_text(str(step))
             row = {"path": "state", "size": 1, "digest": bytes_digest(str(step).encode())}

@@ -110,7 +110,7 @@ def test_other_names_of_rot_do_not_pass_for_sealed(tmp_path):
     store.view(tree)
     rot(store.blob(B), B)
     again = product(tmp_path / "again", WHOLE)
-    store.forget(KEY)
+    store.forget(KEY, store.record(KEY))
     store.publish(again)
     assert WHOLE == contents(store.view(tree))
 

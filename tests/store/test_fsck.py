@@ -170,7 +170,7 @@ def test_a_writable_blob_is_made_read_only(store):
 
 def test_unreferenced_blobs_are_noted(store):
     """What no result needs is told with its size, and left."""
-    store.forget(HERE)
+    store.forget(HERE, store.record(HERE))
     report = examine(store, repair=True)
     told = [each.finding.why for each in report.fates if each.finding.kind == "unreferenced"]
     assert "3 files, 17 bytes, that no result needs" == told[0]

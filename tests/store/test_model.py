@@ -122,7 +122,7 @@ class StoreModel(RuleBasedStateMachine):
     @rule(key=st.sampled_from(sorted(KEYS)))
     def forget(self, key: str) -> None:
         """What is taken back is not found."""
-        self.store.forget(key)
+        self.store.forget(key, self.store.record(key))
         assert self.store.lookup(key) is None
         self.made.pop(key, None)
         self.certain.discard(key)
