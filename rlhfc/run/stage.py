@@ -25,6 +25,7 @@ from rlhfc.run.outcome import State as StageState
 from rlhfc.run.process import Launcher, Session, free_port
 from rlhfc.run.slots import Grant, Slots, need_of
 from rlhfc.run.verify import Manifest
+from rlhfc.store.checkpoints import set_damaged_aside
 from rlhfc.store.digest import canonical_json
 from rlhfc.store.files import make_folder, remove_tree, write_atomic
 from rlhfc.store.ledger import utc_now
@@ -178,6 +179,8 @@ class StageRun:
         self.attempt = new_attempt(self.work)
         paths = WorkPaths(self.work, self.attempt.folder, outputs)
         paths.checkpoints.mkdir(exist_ok=True)
+        for line in set_damaged_aside(self.work, self.key):
+            self.shop.board.say(f"{action.stage}: {line}")
         if store.checkpoint(action.stage, self.key) is None:
             paths.metrics.unlink(missing_ok=True)  # nothing to go on from: its lines are no one's
         return paths

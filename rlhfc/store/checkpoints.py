@@ -1,30 +1,51 @@
-"""What a plan needs to know of a running action's checkpoints: which is complete, how far it got."""
+"""Checkpoints of a running action, as its stage left them: how far it got, and which are whole."""
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from rlhfc.observe import LOOKED
 
+FORMAT = 3
 COMPLETE = "COMPLETE.json"
 
 
-def newest_checkpoint(work: Path) -> tuple[int, int] | None:
+def newest_checkpoint(work: Path, key: str) -> tuple[int, int] | None:
     """Step of the newest complete checkpoint under ``work`` and the step that the stage ends at.
 
-    Complete means: ``COMPLETE.json`` is there and every file that it lists has the size it says.
+    Complete means: ``COMPLETE.json`` is there, names the action ``key``, and every file that it lists
+    has the size it says.
     """
     sys.audit(LOOKED, work / "checkpoints")
-    steps = sorted((work / "checkpoints").glob("step-*"), reverse=True)
-    for folder in steps:
-        found = _complete_step(folder)
+    for folder in _newest_first(work):
+        found = _complete_step(folder, key)
         if found is not None:
             step, total = found
             return step, max(step, total)
     return None
+
+
+def set_damaged_aside(work: Path, key: str) -> Iterator[str]:
+    """Rename checkpoints that cannot be resumed from, newest first, up to one that can; say which and why.
+
+    Every byte of the files that are looked at is read. The caller holds the lock of the key. What was set
+    aside is called ``damaged-<step>-<n>`` and has a ``why.json``. One that was never completed is left
+    alone: the stage clears it away.
+    """
+    for folder in _newest_first(work):
+        if not (folder / COMPLETE).exists():
+            continue
+        flaw = _flaw(folder, key)
+        if flaw is None:
+            return
+        aside = _aside(folder)
+        (folder / "why.json").write_text(json.dumps({"why": flaw}) + "\n", encoding="utf-8")
+        folder.rename(aside)
+        yield f"checkpoint `{folder.name}` is damaged: {flaw}; moved to `{aside.name}`"
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
@@ -44,10 +65,16 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     return found
 
 
-def _complete_step(folder: Path) -> tuple[int, int] | None:
+def _newest_first(work: Path) -> list[Path]:
+    folders = [path for path in (work / "checkpoints").glob("step-*") if path.name[5:].isdecimal()]
+    return sorted(folders, key=lambda path: int(path.name[5:]), reverse=True)
+
+
+def _complete_step(folder: Path, key: str) -> tuple[int, int] | None:
     try:
         record = json.loads((folder / COMPLETE).read_bytes())
-        whole = all(_size(folder / file["path"]) == file["size"] for file in record["files"])
+        ours = (record["format"], record["key"]) == (FORMAT, key)
+        whole = ours and all(_size(folder / file["path"]) == file["size"] for file in record["files"])
         return (int(record["step"]), int(record["total"])) if whole else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -56,3 +83,38 @@ def _complete_step(folder: Path) -> tuple[int, int] | None:
 def _size(path: Path) -> int:
     sys.audit(LOOKED, path)
     return path.stat().st_size
+
+
+def _flaw(folder: Path, key: str) -> str | None:
+    try:
+        record = json.loads((folder / COMPLETE).read_bytes())
+        if record["format"] != FORMAT:
+            return f"format {record['format']}, and this is {FORMAT}"
+        if record["key"] != key:
+            return "it belongs to another action"
+        return next(filter(None, (_file_flaw(folder, file) for file in record["files"])), None)
+    except (OSError, ValueError, KeyError, TypeError):
+        return f"`{COMPLETE}` cannot be read"
+
+
+def _file_flaw(folder: Path, file: dict[str, Any]) -> str | None:
+    from rlhfc.store.digest import file_digest  # a plan never hashes checkpoints
+
+    path = folder / file["path"]
+    if not path.is_file():
+        return f"`{file['path']}` is missing"
+    size = path.stat().st_size
+    if size != file["size"]:
+        return f"`{file['path']}` has {size:,} bytes instead of {file['size']:,}"
+    return (
+        None
+        if file_digest(path) == file["digest"]
+        else f"the bytes of `{file['path']}` are not those written"
+    )
+
+
+def _aside(folder: Path) -> Path:
+    stem, number = folder.name.replace("step-", "damaged-"), 1
+    while (aside := folder.with_name(f"{stem}-{number}")).exists():
+        number += 1
+    return aside
