@@ -14,7 +14,7 @@ SUM := $(shell cat pyproject.toml constraints.txt | cksum | cut -d ' ' -f 1)
 TRAIN := $(VENV)/installed-train-$(SUM)
 DEV := $(VENV)/installed-dev-$(SUM)
 
-.PHONY: bench-plan random-edits help quickstart test lint schema check wheel constraints clean
+.PHONY: bench-plan random-edits resume-matrix help quickstart test lint schema check wheel constraints clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -50,6 +50,9 @@ bench-plan: $(TRAIN) ## how long a plan takes, against other tools (installed in
 random-edits: $(DEV) ## 100,000 random edits of specs, files, code and libraries: is every verdict right and explained, and every remembered plan true?
 	@cd tests/plan && $(CURDIR)/$(BIN)/python random_edits.py $(ARGS)
 	@cd tests/plan && $(CURDIR)/$(BIN)/python random_looks.py $(ARGS)
+
+resume-matrix: $(DEV) ## kill and resume every kind under every ZeRO stage, on one and two ranks, in fp32 and bf16: the same bytes? 20 minutes
+	@cd tests/resume && $(CURDIR)/$(BIN)/python matrix.py $(ARGS)
 
 constraints: ## write constraints.txt again from a fresh venv; torch stays at its pin, so edit that first
 	@python=$$(tools/check-machine $(PYTHON)) && rm -rf build/constraints && "$$python" -m venv build/constraints

@@ -27,6 +27,8 @@ from .snapshots import GLANCE, Background, SnapshotEngine, on_host, write_tensor
 FORMAT = 3
 COMPLETE = "COMPLETE.json"
 RESUMED_OTHERWISE = "resumed_with_other_layout"
+# Seconds that rank 0 waits for what the others write, when its training is over and nobody asks any more.
+PARTING = 60.0
 
 
 class Stateful(Protocol):
@@ -240,10 +242,13 @@ class Checkpoints:
             raise
 
     def _await(self, told: Path) -> list[dict[str, Any]] | None:
-        """What another rank has written, once it has; None when the training thread has given up."""
+        """What another rank has written, once it has; None when nobody waits for the checkpoint any more."""
+        left = PARTING
         while not told.exists():
-            if self._given_up.wait(GLANCE):
+            if self._given_up.wait(GLANCE) or left <= 0:
                 return None
+            if not threading.main_thread().is_alive():
+                left -= GLANCE
         listed: list[dict[str, Any]] = json.loads(told.read_text(encoding="utf-8"))
         told.unlink()
         return listed

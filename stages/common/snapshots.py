@@ -135,7 +135,7 @@ def write_tensors(path: Path, value: Any) -> tuple[int, str]:
 
 
 class Background:
-    """At most one piece of work at a time, on a thread that does not keep the process alive."""
+    """At most one piece of work at a time, on a thread that a process waits for before it ends."""
 
     def __init__(self) -> None:
         self._thread: threading.Thread | None = None
@@ -144,7 +144,7 @@ class Background:
     def start(self, work: Callable[[], None]) -> None:
         """Begin; the caller has waited for what was before."""
         assert self.idle(0)
-        self._thread = threading.Thread(target=self._run, args=(work,), daemon=True, name="checkpoint")
+        self._thread = threading.Thread(target=self._run, args=(work,), name="checkpoint")
         self._thread.start()
 
     def idle(self, patience: float) -> bool:

@@ -1,18 +1,22 @@
-"""Ways to lose a part of the state on its way into a checkpoint, and to make the loss matter.
+"""Ways to lose a part of the state on its way into a checkpoint, to make the loss matter, and to fail.
 
 Each is applied inside a rank before its stage starts.
 """
 
 from __future__ import annotations
 
+import errno
+import os
 import random
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from rlhfc.stages.common import checkpoints, generators, snapshots, training, update
+from rlhfc.stages.common import checkpoints, generators, metrics, snapshots, training, update
+from rlhfc.stages.common.job import StageError
 
 
 def _through(value: Any, change: Callable[[str, Any], Any], name: str = "") -> Any:
@@ -96,6 +100,40 @@ def _hungry() -> None:
     update.descend = wrap(update.descend)  # type: ignore[attr-defined]
 
 
+def _slow() -> None:
+    """Have each file written half a second later."""
+    write = checkpoints.write_tensors
+
+    def late(path: Path, value: Any) -> tuple[int, str]:
+        time.sleep(0.5)
+        return write(path, value)
+
+    checkpoints.write_tensors = late
+
+
+def _no_room() -> None:
+    """Have the last rank find the disk full."""
+    if os.environ["RANK"] == str(int(os.environ["WORLD_SIZE"]) - 1):
+
+        def write(self: Any, data: Any) -> int:
+            self.error = OSError(errno.ENOSPC, "No space left on device")
+            raise self.error
+
+        snapshots._Hashed.write = write  # type: ignore[method-assign]
+
+
+def _refused() -> None:
+    """Find a mistake of the user's after step 2, on all ranks."""
+    write = metrics.Metrics.write
+
+    def refuse(self: metrics.Metrics, *, step: int, **values: Any) -> None:
+        write(self, step=step, **values)
+        if step == 3:
+            raise StageError("this is wrong", "mend it")
+
+    metrics.Metrics.write = refuse  # type: ignore[method-assign]
+
+
 MUTATIONS: dict[str, Callable[[], None]] = {
     "weights": _on_save("actor", _weights),
     "first moments": _on_save("actor", _zeros("exp_avg")),
@@ -109,4 +147,7 @@ MUTATIONS: dict[str, Callable[[], None]] = {
     "numpy's generator": _generator("numpy"),
     "position": _position,
     "hungry": _hungry,
+    "slow": _slow,
+    "no room": _no_room,
+    "refused": _refused,
 }

@@ -21,6 +21,7 @@ from typing import Any
 from mutations import MUTATIONS
 from rlhfc.stages.common.job import run_stage
 
+PATIENCE = 60.0  # seconds that the other ranks have to end by themselves when one has failed
 KINDS = ("data_split", "sft", "reward", "engine_init", "ppo")
 
 
@@ -98,6 +99,7 @@ def become_rank(ask: dict, rank: int, port: int) -> None:
         status = int(end.code or 0)
     except BaseException:
         traceback.print_exc()
+    threading._shutdown()  # type: ignore[attr-defined] # what a process does at its end, and `_exit` does not
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
@@ -114,12 +116,17 @@ def launch(ask: dict) -> dict:
         os.setpgid(child, children[0] if children else child)
         children.append(child)
     statuses: dict[int, int] = {}
+    deadline = None
     while len(statuses) < len(children):
-        child, ended = os.waitpid(-children[0], 0)
-        statuses[child] = os.waitstatus_to_exitcode(ended)
-        if statuses[child] != 0 and len(statuses) < len(children):
-            time.sleep(0.5)  # as the launcher: one that fails takes the others with it
+        child, ended = os.waitpid(-children[0], os.WNOHANG)
+        if child:
+            statuses[child] = os.waitstatus_to_exitcode(ended)
+            if statuses[child] != 0 and deadline is None:
+                deadline = time.monotonic() + PATIENCE
+        elif deadline is not None and time.monotonic() > deadline:
             os.killpg(children[0], signal.SIGKILL)
+        else:
+            time.sleep(0.005)
     return {"statuses": [statuses[child] for child in children]}
 
 

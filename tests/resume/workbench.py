@@ -171,6 +171,7 @@ class Workbench:
         kill_at: int | None = None,
         after: int | None = None,
         mutations: Sequence[str] = (),
+        stop: bool = False,
     ) -> list[int]:
         """Run a case in the work folder ``name``, which may hold checkpoints; exit statuses of the ranks.
 
@@ -181,8 +182,11 @@ class Workbench:
             kill_at: step at which rank 0 kills all, once the checkpoint of step ``after`` is complete.
             after: see ``kill_at``.
             mutations: what to do to the stage before it starts, of those in ``mutations.py``.
+            stop: whether it is asked to stop, from the start.
         """
         config = self._config(case, name, case.settings() if settings is None else settings)
+        stop_file = Path(config["paths"]["stop_file"])
+        stop_file.touch() if stop else stop_file.unlink(missing_ok=True)
         path = self.work(name) / "config.json"
         path.write_text(json.dumps(config))
         checkpoint = (
@@ -208,6 +212,10 @@ class Workbench:
         out = self.work(name) / "out"
         files = sorted(path for path in out.rglob("*") if path.is_file())
         return {str(path.relative_to(out)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+    def checkpoints(self, name: str) -> list[str]:
+        """Names of the complete checkpoints."""
+        return sorted(path.parent.name for path in self.work(name).glob("checkpoints/step-*/COMPLETE.json"))
 
     def manifest(self, name: str) -> dict[str, Any]:
         """The outputs manifest."""
