@@ -7,6 +7,7 @@ which lists every file with size and digest: a folder without it is no checkpoin
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import sys
@@ -140,9 +141,13 @@ class Checkpoints:
         Raises:
             OSError: that was so.
         """
-        if self._ranks.any(self._writer.error is not None):
+        error = self._writer.error
+        ours = 0 if error is None else getattr(error, "errno", None) or errno.EIO
+        number = self._ranks.max(ours)
+        if number:
             self._given_up.set()
-            raise self._writer.error or OSError("another rank could not write its part of a checkpoint")
+            # With the number of the rank that failed, so that all ranks end alike.
+            raise error or OSError(number, "another rank could not write its part of a checkpoint")
 
     def finish(self) -> None:
         """Wait until what is being written is complete.
