@@ -51,7 +51,7 @@ random-edits: $(DEV) ## 100,000 random edits of specs, files, code and libraries
 	@cd tests/plan && $(CURDIR)/$(BIN)/python random_edits.py $(ARGS)
 	@cd tests/plan && $(CURDIR)/$(BIN)/python random_looks.py $(ARGS)
 
-resume-matrix: $(DEV) ## kill and resume every kind under every ZeRO stage, on one and two ranks, in fp32 and bf16: the same bytes? 20 minutes
+resume-matrix: $(DEV) ## kill and resume every kind under every ZeRO stage, on one and two ranks, in fp32 and bf16: the same bytes?
 	@cd tests/resume && $(CURDIR)/$(BIN)/python matrix.py $(ARGS)
 
 constraints: ## write constraints.txt again from a fresh venv; torch stays at its pin, so edit that first

@@ -106,11 +106,9 @@ def _file_flaw(folder: Path, file: dict[str, Any]) -> str | None:
     size = path.stat().st_size
     if size != file["size"]:
         return f"`{file['path']}` has {size:,} bytes instead of {file['size']:,}"
-    return (
-        None
-        if file_digest(path) == file["digest"]
-        else f"the bytes of `{file['path']}` are not those written"
-    )
+    if file_digest(path) != file["digest"]:
+        return f"the bytes of `{file['path']}` are not those written"
+    return None
 
 
 def _aside(folder: Path) -> Path:

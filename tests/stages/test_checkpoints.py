@@ -242,8 +242,16 @@ def test_one_checkpoint_is_written_at_a_time(stage, monkeypatch):
     gate = threading.Event()
     hold(monkeypatch, gate)
     stage.checkpoints.save(40)
-    seen = []
-    threading.Timer(0.2, lambda: (seen.append(stage.there()), gate.set())).start()
+    seen, idle = [], snapshots.Background.idle
+
+    def let_go(self, patience):
+        """Whoever waits gets what he waits for."""
+        if patience and not gate.is_set():
+            seen.append(stage.there())
+            gate.set()
+        return idle(self, patience)
+
+    monkeypatch.setattr(snapshots.Background, "idle", let_go)
     stage.checkpoints.save(50)
     assert [["step-000010", "step-000020", "step-000030", "step-000040"]] == seen
     assert (stage.root / "step-000040" / "COMPLETE.json").exists()
