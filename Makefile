@@ -14,7 +14,7 @@ SUM := $(shell cat pyproject.toml constraints.txt | cksum | cut -d ' ' -f 1)
 TRAIN := $(VENV)/installed-train-$(SUM)
 DEV := $(VENV)/installed-dev-$(SUM)
 
-.PHONY: bench-plan random-edits random-looks torture help quickstart test lint schema check wheel constraints clean
+.PHONY: bench-plan random-edits random-looks resume-matrix torture help quickstart test lint schema check wheel constraints clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -56,6 +56,9 @@ random-looks: $(DEV) ## 5,000 random changes of what plans look at: is every rem
 
 torture: $(DEV) ## kills, failing calls, full disks, killed training and chaos; hours, so choose: ARGS="--kills", ARGS="--chaos 10m"
 	@cd tests/torture && $(CURDIR)/$(BIN)/python torture.py $(ARGS)
+
+resume-matrix: $(DEV) ## kill and resume every kind under every ZeRO stage, on one and two ranks, in fp32 and bf16: the same bytes?
+	@cd tests/resume && $(CURDIR)/$(BIN)/python matrix.py $(ARGS)
 
 constraints: ## write constraints.txt again from a fresh venv; torch stays at its pin, so edit that first
 	@python=$$(tools/check-machine $(PYTHON)) && rm -rf build/constraints && "$$python" -m venv build/constraints

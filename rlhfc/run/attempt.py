@@ -194,8 +194,6 @@ def take_over(work: Path, attempt: Attempt, scratch: Path) -> None:
     for step in mine.glob("step-*"):
         if not (step / COMPLETE).exists():
             remove_tree(step, scratch)
-    if newest_checkpoint(work) is None:  # nothing to go on from: its lines are no one's
-        (attempt.folder / "metrics.jsonl").unlink(missing_ok=True)
 
 
 def remove_outputs(work: Path, scratch: Path, last: int | None = None) -> None:
@@ -229,7 +227,7 @@ def settle_leftovers(work: Path) -> Iterator[str]:
             yield f"{status.stage}: ended {count} that a dead run had left behind"
             end_processes(pids)
         (attempt.folder / "stop").touch()
-        left = newest_checkpoint(work)
+        left = newest_checkpoint(work, status.key)
         attempt.write_status(
             replace(
                 status,

@@ -33,6 +33,7 @@ from rlhfc.run.slots import Grant
 from rlhfc.run.space import checkpoint_size, full_failure
 from rlhfc.run.verify import Manifest
 from rlhfc.run.watchdog import HEARTBEAT, Limits, Watchdog
+from rlhfc.store.checkpoints import set_damaged_aside
 from rlhfc.store.digest import canonical_json
 from rlhfc.store.files import make_folder, write_atomic
 from rlhfc.store.leases import Hold
@@ -81,6 +82,7 @@ class AttemptRun:
         self.folder: Attempt = new_attempt(self.work)
         take_over(self.work, self.folder, shop.store.layout.scratch)
         self.paths = WorkPaths(self.work, self.folder.folder, self._make_outputs())
+        self._settle_checkpoints()
         self._environment = _environment(launch_environment(order.action))
         self._argv = self._write_launch()
         self.began = time.monotonic()
@@ -142,6 +144,13 @@ class AttemptRun:
         for folder in outputs.values():
             folder.mkdir(parents=True)
         return outputs
+
+    def _settle_checkpoints(self) -> None:
+        """See to the checkpoints before they are gone on from: what is damaged must not be the newest."""
+        for line in set_damaged_aside(self.work, self.order.key):
+            self.shop.board.say(f"{self.order.action.stage}: {line}")
+        if not self._step():
+            self.paths.metrics.unlink(missing_ok=True)  # nothing to go on from: its lines are no one's
 
     def _write_launch(self) -> list[str]:
         order, paths = self.order, self.paths

@@ -1,4 +1,4 @@
-"""What a plan needs to know of a running action's checkpoints: which is complete, how far it got."""
+"""Checkpoints of a running action, as its stage left them: how far it got, and which are whole."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 from rlhfc.observe import LOOKED
 
+FORMAT = 3
 COMPLETE = "COMPLETE.json"
 
 
@@ -40,20 +41,42 @@ def newest_with(work: Path, name: str) -> Path | None:
 def step_folders(work: Path) -> list[Path]:
     """Folders of an action's checkpoints, complete or not, by step."""
     folder = newest_with(work, "checkpoints")
-    return sorted(path for path in folder.glob("step-*") if path.is_dir()) if folder is not None else []
+    found = folder.glob("step-*") if folder is not None else ()
+    steps = {path: path.name.removeprefix("step-") for path in found}
+    return sorted((path for path in steps if steps[path].isdecimal()), key=lambda path: int(steps[path]))
 
 
-def newest_checkpoint(work: Path) -> tuple[int, int] | None:
+def newest_checkpoint(work: Path, key: str) -> tuple[int, int] | None:
     """Step of the newest complete checkpoint under ``work`` and the step that the stage ends at.
 
-    Complete means: ``COMPLETE.json`` is there and every file that it lists has the size it says.
+    Complete means: ``COMPLETE.json`` is there, names the action ``key``, and every file that it lists
+    has the size it says.
     """
     for folder in reversed(step_folders(work)):
-        found = _complete_step(folder)
+        found = _complete_step(folder, key)
         if found is not None:
             step, total = found
             return step, max(step, total)
     return None
+
+
+def set_damaged_aside(work: Path, key: str) -> Iterator[str]:
+    """Rename checkpoints that cannot be resumed from, newest first, up to one that can; say which and why.
+
+    Every byte of the files that are looked at is read. The caller holds the lock of the key. What was set
+    aside is called ``damaged-<step>-<n>`` and has a ``why.json``. One that was never completed is left
+    alone: the stage clears it away.
+    """
+    for folder in reversed(step_folders(work)):
+        if not (folder / COMPLETE).exists():
+            continue
+        flaw = _flaw(folder, key)
+        if flaw is None:
+            return
+        aside = _aside(folder)
+        (folder / "why.json").write_text(json.dumps({"why": flaw}) + "\n", encoding="utf-8")
+        folder.rename(aside)
+        yield f"checkpoint `{folder.name}` is damaged: {flaw}; moved to `{aside.name}`"
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
@@ -73,10 +96,11 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     return found
 
 
-def _complete_step(folder: Path) -> tuple[int, int] | None:
+def _complete_step(folder: Path, key: str) -> tuple[int, int] | None:
     try:
         record = json.loads((folder / COMPLETE).read_bytes())
-        whole = all(_size(folder / file["path"]) == file["size"] for file in record["files"])
+        ours = (record["format"], record["key"]) == (FORMAT, key)
+        whole = ours and all(_size(folder / file["path"]) == file["size"] for file in record["files"])
         return (int(record["step"]), int(record["total"])) if whole else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -85,3 +109,36 @@ def _complete_step(folder: Path) -> tuple[int, int] | None:
 def _size(path: Path) -> int:
     sys.audit(LOOKED, path)
     return path.stat().st_size
+
+
+def _flaw(folder: Path, key: str) -> str | None:
+    try:
+        record = json.loads((folder / COMPLETE).read_bytes())
+        if record["format"] != FORMAT:
+            return f"format {record['format']}, and this is {FORMAT}"
+        if record["key"] != key:
+            return "it belongs to another action"
+        return next(filter(None, (_file_flaw(folder, file) for file in record["files"])), None)
+    except (OSError, ValueError, KeyError, TypeError):
+        return f"`{COMPLETE}` cannot be read"
+
+
+def _file_flaw(folder: Path, file: dict[str, Any]) -> str | None:
+    from rlhfc.store.digest import file_digest  # a plan never hashes checkpoints
+
+    path = folder / file["path"]
+    if not path.is_file():
+        return f"`{file['path']}` is missing"
+    size = path.stat().st_size
+    if size != file["size"]:
+        return f"`{file['path']}` has {size:,} bytes instead of {file['size']:,}"
+    if file_digest(path) != file["digest"]:
+        return f"the bytes of `{file['path']}` are not those written"
+    return None
+
+
+def _aside(folder: Path) -> Path:
+    stem, number = folder.name.replace("step-", "damaged-"), 1
+    while (aside := folder.with_name(f"{stem}-{number}")).exists():
+        number += 1
+    return aside

@@ -132,7 +132,7 @@ class Store:
 
     def checkpoint(self, stage: str, key: str) -> tuple[int, int] | None:
         """Step of the newest complete checkpoint, and the step the stage ends at."""
-        return newest_checkpoint(self.work(stage, key))
+        return newest_checkpoint(self.work(stage, key), key)
 
     def work(self, stage: str, key: str) -> Path:
         """Folder of the running action; it may not be there yet."""

@@ -1,164 +1,315 @@
-"""Training state on disk, complete or not there: what a resumed stage goes on from.
+"""Training state on disk, whole or not there: what a resumed stage goes on from.
 
-A checkpoint is a folder ``step-000120``. ``COMPLETE.json`` is written last and lists every file with
-its size; without it, or when a file disagrees with it, the checkpoint does not count.
+A checkpoint is a folder ``step-000120``. The training threads copy their state and go on; a thread of
+each rank writes the copy and digests it. When all ranks have written, rank 0 writes ``COMPLETE.json``,
+which lists every file with size and digest: a folder without it is no checkpoint.
 """
 
 from __future__ import annotations
 
+import errno
 import json
-import random
 import shutil
+import sys
+import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-import numpy as np
 import torch
-from deepspeed.accelerator import get_accelerator
+from blake3 import blake3
 
-from .job import StageError, listing, sync, write_json
+from .generators import Generators, seed_new_rank
+from .job import Interrupted, Job, sync, write_json
+from .layouts import Layout, convert, load_universal
 from .ranks import Ranks
+from .snapshots import GLANCE, Background, SnapshotEngine, on_host, write_tensors
 
-FORMAT = 2
+FORMAT = 3
 COMPLETE = "COMPLETE.json"
+RESUMED_OTHERWISE = "resumed_with_other_layout"
+# Seconds that rank 0 waits for what the others write, when its training is over and nobody asks any more.
+PARTING = 60.0
 
 
-def _folder(root: Path, step: int) -> Path:
-    return root / f"step-{step:06d}"
+class Stateful(Protocol):
+    """What a loop keeps besides its engines: small, and alike on all ranks."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain values and tensors that say all of it."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Be as what ``state_dict`` said."""
 
 
-def complete_steps(root: Path) -> list[int]:
-    """Steps of the complete checkpoints below ``root``, oldest first."""
-    return sorted(
-        int(folder.name.removeprefix("step-")) for folder in root.glob("step-*") if _is_complete(folder)
-    )
-
-
-def _is_complete(folder: Path) -> bool:
-    try:
-        record = json.loads((folder / COMPLETE).read_text(encoding="utf-8"))
-        return record["format"] == FORMAT and all(
-            (folder / file["path"]).stat().st_size == file["size"] for file in record["files"]
-        )
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
-
-
-def save(
-    root: Path,
-    step: int,
-    total: int,
-    engines: Mapping[str, Any],
-    state: Mapping[str, Any],
-    ranks: Ranks,
-    keep: int,
-) -> None:
-    """Save the engines, ``state`` (plain values, equal on all ranks) and every generator; all ranks call.
+class Checkpoints:
+    """The checkpoints of one launch: where it resumes, and what it saves. All ranks call alike.
 
     Args:
-        root: the action's checkpoint folder.
-        step: optimiser (PPO: rollout) steps done.
-        total: the last step.
-        engines: DeepSpeed engines by name.
-        state: values that the loop needs besides, for example running statistics.
+        job: the stage.
         ranks: this process among its equals.
-        keep: how many complete checkpoints stay.
+        engines: DeepSpeed engines by name.
+        total: the last step.
+        parts: what the loop keeps besides, by name: running statistics, coefficients that adapt.
     """
-    folder = _folder(root, step)
-    if ranks.first:
-        shutil.rmtree(folder, ignore_errors=True)  # an earlier, incomplete try at the same step
-        folder.mkdir(parents=True)
-    ranks.barrier()
-    for name, engine in engines.items():
-        left_out = _has_frozen(engine)
-        engine.save_checkpoint(str(folder), tag=name, save_latest=False, exclude_frozen_parameters=left_out)
-    torch.save(_generators(), folder / f"rank-{ranks.rank}.pt")
-    ranks.barrier()
-    if ranks.first:
-        write_json(folder / "state.json", dict(state))
-        layout = {"ranks": ranks.world, "zero_stages": _zero_stages(engines)}
-        _seal(folder, {"format": FORMAT, "step": step, "total": total, **layout})
-        for old in complete_steps(root)[:-keep]:
-            shutil.rmtree(_folder(root, old))
-    ranks.barrier()
+
+    def __init__(
+        self,
+        job: Job[Any],
+        ranks: Ranks,
+        engines: Mapping[str, Any],
+        total: int,
+        parts: Mapping[str, Stateful] | None = None,
+    ) -> None:
+        self._job, self._root, self._key = job, job.paths["checkpoints"], job.action_key
+        self._ranks, self._engines, self._total, self._parts = ranks, engines, total, dict(parts or {})
+        self._layout = Layout.of(engines, ranks.world, ranks.device)
+        self._changes: list[str] = []
+        self._writer, self._given_up = Background(), threading.Event()
+        self._snapshots = SnapshotEngine()
+        for engine in engines.values():
+            engine.checkpoint_engine = self._snapshots
+
+    def summary(self) -> dict[str, str]:
+        """What the manifest says of resumes under another layout; empty where there was none."""
+        return {RESUMED_OTHERWISE: "; ".join(self._changes)} if self._changes else {}
+
+    def resume(self) -> int:
+        """Load the newest sound checkpoint; its step, or 0 when there is none.
+
+        Damaged ones are moved to ``damaged-…`` and told of on stderr; folders that were never completed go.
+        """
+        if self._ranks.first:
+            for folder in (*self._root.glob("step-*"), *self._root.glob("universal-*")):
+                if not (folder / COMPLETE).exists():
+                    shutil.rmtree(folder)
+        self._ranks.barrier()
+        while (folder := self._newest()) is not None:
+            flaw = next(filter(None, self._ranks.gather(self._flaw(folder))), None)
+            if flaw is None:
+                return self._load(folder)
+            if self._ranks.first:
+                aside = _set_aside(folder, flaw)
+                print(
+                    f"checkpoint `{folder.name}` is damaged: {flaw}; moved to `{aside.name}`",
+                    file=sys.stderr,
+                    flush=True,
+                )
+            self._ranks.barrier()
+        return 0
+
+    def after_step(self, step: int) -> None:
+        """What is due after a step that is not the last: a checkpoint, an answer to a request to stop.
+
+        Raises:
+            Interrupted: the stop file is there, and a checkpoint is complete.
+            OSError: a checkpoint could not be written.
+        """
+        self.check()
+        stop = self._ranks.stop_requested(self._job.paths["stop_file"])
+        if stop or step % self._job.params.checkpoint_every == 0:
+            self.save(step)
+        if stop:
+            self.finish()
+            raise Interrupted
+
+    def save(self, step: int) -> None:
+        """Copy all state and have it written; waits for the checkpoint before, if that is being written.
+
+        Raises:
+            OSError: the one before could not be written.
+        """
+        self.finish()
+        folder = self._root / f"step-{step:06d}"
+        if self._ranks.first:
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+        self._ranks.barrier()
+        for name, engine in self._engines.items():
+            # Frozen weights come from the input, not from here.
+            engine.save_checkpoint(
+                str(folder), tag=name, save_latest=False, exclude_frozen_parameters=_has_frozen(engine)
+            )
+        files = self._snapshots.take()
+        parts = {name: part.state_dict() for name, part in self._all_parts().items()}
+        files[folder / _rank_file(self._ranks.rank)] = on_host(parts)
+        self._writer.start(lambda: self._write(folder, step, files))
+
+    def check(self) -> None:
+        """Once a step: learn of a checkpoint that could not be written, on this rank or another.
+
+        Raises:
+            OSError: that was so.
+        """
+        error = self._writer.error
+        ours = 0 if error is None else getattr(error, "errno", None) or errno.EIO
+        number = self._ranks.max(ours)
+        if number:
+            self._given_up.set()
+            # With the number of the rank that failed, so that all ranks end alike.
+            raise error or OSError(number, "another rank could not write its part of a checkpoint")
+
+    def finish(self) -> None:
+        """Wait until what is being written is complete.
+
+        Raises:
+            OSError: it could not be written.
+        """
+        while not self._ranks.all(self._writer.idle(GLANCE)):
+            self.check()
+        self.check()
+
+    def _all_parts(self) -> dict[str, Stateful]:
+        return {**self._parts, "generators": Generators()}
+
+    def _newest(self) -> Path | None:
+        newest = self._sealed()[-1:]
+        (names, *_) = self._ranks.gather([folder.name for folder in newest])  # rank 0 decides
+        return self._root / names[0] if names else None  # type: ignore[index]
+
+    def _sealed(self) -> list[Path]:
+        """Checkpoints that were completed, oldest first; damaged or not."""
+        return sorted((path.parent for path in self._root.glob(f"step-*/{COMPLETE}")), key=_number)
+
+    def _flaw(self, folder: Path) -> str | None:
+        """What is wrong with a checkpoint; the ranks share the reading of its files."""
+        try:
+            record = json.loads((folder / COMPLETE).read_text(encoding="utf-8"))
+            if record["format"] != FORMAT:
+                return f"format {record['format']}, and this is {FORMAT}"
+            if record["key"] != self._key:
+                return "it belongs to another action"
+            mine = record["files"][self._ranks.rank :: self._ranks.world]
+            return next(filter(None, (_file_flaw(folder, file) for file in mine)), None)
+        except (OSError, ValueError, KeyError, TypeError):
+            return f"`{COMPLETE}` cannot be read"
+
+    def _load(self, folder: Path) -> int:
+        record = json.loads((folder / COMPLETE).read_text(encoding="utf-8"))
+        saved = Layout(record["ranks"], record["zero_stages"], record["device"])
+        self._changes = list(record["layout_changes"])
+        step = int(record["step"])
+        if saved != self._layout:
+            self._changes.append(f"{saved} → {self._layout} at step {step}")
+        for name, engine in self._engines.items():
+            if saved.shards_like(self._layout):
+                engine.load_checkpoint(str(folder), tag=name, load_module_strict=not _has_frozen(engine))
+            else:
+                self._load_otherwise(engine, folder / name)
+        self._load_parts(folder, saved, step)
+        self._ranks.barrier()
+        return step
+
+    def _load_otherwise(self, engine: Any, source: Path) -> None:
+        """Load shards that fit other ranks or another ZeRO stage."""
+        universal = self._root / f"universal-{source.name}"
+        if self._ranks.first:
+            shutil.rmtree(universal, ignore_errors=True)
+            convert(source, universal, engine.module)
+        self._ranks.barrier()
+        load_universal(engine, universal)
+        self._ranks.barrier()
+        if self._ranks.first:
+            shutil.rmtree(universal)
+
+    def _load_parts(self, folder: Path, saved: Layout, step: int) -> None:
+        known = self._ranks.rank < saved.ranks
+        states = torch.load(folder / _rank_file(self._ranks.rank if known else 0), weights_only=True)
+        generators = states.pop("generators")
+        for name, part in self._parts.items():
+            part.load_state_dict(states[name])
+        if known and saved.device == self._layout.device:
+            Generators().load_state_dict(generators)
+        else:
+            seed_new_rank(self._job.params.seed, step, self._ranks.rank)
+
+    def _write(self, folder: Path, step: int, files: dict[Path, Any]) -> None:
+        """Write this rank's files; on rank 0, complete the checkpoint. Runs beside the training."""
+        paths, written = list(files), []
+        try:
+            for path in paths:
+                size, digest = write_tensors(path, files.pop(path))  # its memory is free from here on
+                written.append({"path": path.relative_to(folder).as_posix(), "size": size, "digest": digest})
+            for place in {path.parent for path in paths}:
+                sync(place)
+            if not self._ranks.first:
+                write_json(_told(folder, self._ranks.rank), written)
+                return
+            for rank in range(1, self._ranks.world):
+                others = self._await(_told(folder, rank))
+                if others is None:
+                    return
+                written += others
+            self._complete(folder, step, sorted(written, key=lambda file: file["path"]))
+        except OSError:
+            for path in paths:  # the room is needed; without all of them the rest is worth nothing
+                path.unlink(missing_ok=True)
+            raise
+
+    def _await(self, told: Path) -> list[dict[str, Any]] | None:
+        """What another rank has written, once it has; None when nobody waits for the checkpoint any more."""
+        left = PARTING
+        while not told.exists():
+            if self._given_up.wait(GLANCE) or left <= 0:
+                return None
+            if not threading.main_thread().is_alive():
+                left -= GLANCE
+        listed: list[dict[str, Any]] = json.loads(told.read_text(encoding="utf-8"))
+        told.unlink()
+        return listed
+
+    def _complete(self, folder: Path, step: int, files: list[dict[str, Any]]) -> None:
+        sync(folder)
+        record = {
+            "format": FORMAT,
+            "key": self._key,
+            "step": step,
+            "total": self._total,
+            "ranks": self._layout.ranks,
+            "zero_stages": dict(self._layout.zero_stages),
+            "device": self._layout.device,
+            "layout_changes": self._changes,
+            "files": files,
+        }
+        write_json(folder / COMPLETE, record)
+        sync(folder.parent)
+        for old in self._sealed()[: -self._job.params.keep_checkpoints]:
+            shutil.rmtree(old)
+
+
+def _rank_file(rank: int) -> str:
+    return f"rank-{rank}.pt"
+
+
+def _told(folder: Path, rank: int) -> Path:
+    """Where a rank tells rank 0 that its files are written, and which."""
+    return folder / f"written-{rank}.json"
 
 
 def _has_frozen(engine: Any) -> bool:
-    """Whether the engine has weights that are not trained: they come from the input, not from here."""
     return any(not parameter.requires_grad for parameter in engine.module.parameters())
 
 
-def _seal(folder: Path, record: Mapping[str, Any]) -> None:
-    """Make everything in ``folder`` durable, then say in a file of its own that it is all there."""
-    for path in folder.rglob("*"):
-        sync(path)
-    write_json(folder / COMPLETE, {**record, "files": listing(folder)})
-    sync(folder.parent)
+def _number(folder: Path) -> int:
+    return int(folder.name.removeprefix("step-"))
 
 
-def load_newest(root: Path, engines: Mapping[str, Any], ranks: Ranks) -> tuple[int, dict[str, Any]] | None:
-    """Load the newest complete checkpoint into the engines; (step, state), or None when there is none.
-
-    All ranks call.
-
-    Raises:
-        StageError: it was saved by another number of ranks or under other ZeRO stages, so that its shards
-            do not fit. Starting anew would cost what it holds; that is the user's to decide.
-    """
-    newest = ranks.max(max(complete_steps(root), default=0))
-    if not newest:
-        return None
-    folder = _folder(root, newest)
-    _refuse_other_layout(folder, engines, ranks)
-    for name, engine in engines.items():
-        engine.load_checkpoint(str(folder), tag=name, load_module_strict=not _has_frozen(engine))
-    _restore_generators(torch.load(folder / f"rank-{ranks.rank}.pt", weights_only=True))
-    ranks.barrier()
-    return newest, json.loads((folder / "state.json").read_text(encoding="utf-8"))
+def _set_aside(folder: Path, flaw: str) -> Path:
+    """Move a checkpoint to a name that is not taken, where nothing resumes from it."""
+    write_json(folder / "why.json", {"why": flaw})
+    stem, number = folder.name.replace("step-", "damaged-"), 1
+    while (aside := folder.with_name(f"{stem}-{number}")).exists():
+        number += 1
+    return folder.rename(aside)
 
 
-def _refuse_other_layout(folder: Path, engines: Mapping[str, Any], ranks: Ranks) -> None:
-    record = json.loads((folder / COMPLETE).read_text(encoding="utf-8"))
-    saved, here = (record["ranks"], record["zero_stages"]), (ranks.world, _zero_stages(engines))
-    if saved != here:
-        then, now = _described(*saved), _described(*here)
-        raise StageError(
-            f"the checkpoint `{folder.name}` was saved by {then}, and this is {now}",
-            f"run it as it was to go on, or remove `{folder.parent}` to start anew",
-        )
-
-
-def _described(ranks: int, zero_stages: Mapping[str, int]) -> str:
-    stages = ", ".join(f"{name} {stage}" for name, stage in zero_stages.items())
-    return f"{ranks} rank{'s' if ranks > 1 else ''} with ZeRO {stages}"
-
-
-def _zero_stages(engines: Mapping[str, Any]) -> dict[str, int]:
-    return {name: int(engine.zero_optimization_stage()) for name, engine in engines.items()}
-
-
-def _generators() -> dict[str, Any]:
-    name, keys, position, has_gauss, gauss = np.random.get_state()
-    version, internal, gauss_next = random.getstate()
-    return {
-        "python": {"version": version, "internal": list(internal), "gauss_next": gauss_next},
-        "numpy": {
-            "name": name,
-            "keys": torch.from_numpy(keys.astype(np.int64)),
-            "position": position,
-            "has_gauss": has_gauss,
-            "gauss": gauss,
-        },
-        "torch": torch.get_rng_state(),
-        "accelerator": get_accelerator().get_rng_state(),
-    }
-
-
-def _restore_generators(state: Mapping[str, Any]) -> None:
-    python, numpy = state["python"], state["numpy"]
-    random.setstate((python["version"], tuple(python["internal"]), python["gauss_next"]))
-    keys = numpy["keys"].numpy().astype(np.uint32)
-    np.random.set_state((numpy["name"], keys, numpy["position"], numpy["has_gauss"], numpy["gauss"]))
-    torch.set_rng_state(state["torch"])
-    get_accelerator().set_rng_state(state["accelerator"])
+def _file_flaw(folder: Path, file: Mapping[str, Any]) -> str | None:
+    path = folder / file["path"]
+    if not path.is_file():
+        return f"`{file['path']}` is missing"
+    size = path.stat().st_size
+    if size != file["size"]:
+        return f"`{file['path']}` has {size:,} bytes instead of {file['size']:,}"
+    if f"b3:{blake3().update_mmap(path).hexdigest()}" != file["digest"]:
+        return f"the bytes of `{file['path']}` are not those written"
+    return None

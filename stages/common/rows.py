@@ -22,6 +22,7 @@ class Purpose(IntEnum):
     TRAINING_DRAW = 2
     EVALUATION_DRAW = 3
     MINIBATCHES = 4
+    NEW_RANK = 5
 
 
 def generator(seed: int, number: int, purpose: Purpose, part: int = 0) -> np.random.Generator:

@@ -12,9 +12,9 @@ import torch
 
 from rlhfc.kind import TrainParams
 
-from . import checkpoints
+from .checkpoints import Checkpoints
 from .engines import descend, learning_rate
-from .job import Batch, Interrupted, Job, StageError
+from .job import Batch, Job, StageError
 from .metrics import Metrics
 from .ranks import Ranks
 from .rows import RowOrder, by_length, count_steps
@@ -77,16 +77,16 @@ class Trainer:
         self.total = plan_steps(self.params, self.batch, len(rows))
         self.lengths = rows.lengths()
         self.order = RowOrder(len(rows), self.params.seed)
+        self.checkpoints = Checkpoints(job, ranks, {"train": engine}, self.total)
 
-    def run(self) -> dict[str, float]:
-        """Train; returns the last evaluation.
+    def run(self) -> dict[str, float | str]:
+        """Train; returns the last evaluation, and how it was resumed where that is worth telling.
 
         Raises:
             Interrupted: the stop file appeared; a checkpoint is saved.
+            OSError: a checkpoint could not be written.
         """
-        root = self.job.paths["checkpoints"]
-        resumed = checkpoints.load_newest(root, {"train": self.engine}, self.ranks)
-        done = resumed[0] if resumed else 0
+        done = self.checkpoints.resume()
         metrics = Metrics(self.job.paths["metrics"] if self.ranks.first else None, resumed_at=done)
         if not done:
             self._evaluate(metrics, 0)
@@ -108,8 +108,10 @@ class Trainer:
                 break
             if self.params.eval_every and step % self.params.eval_every == 0:
                 self._evaluate(metrics, step)
-            self._maybe_checkpoint(step)
-        return self._evaluate(metrics, self.total)
+            self.checkpoints.after_step(step)
+        figures = self._evaluate(metrics, self.total)
+        self.checkpoints.finish()
+        return figures | self.checkpoints.summary()
 
     def _step(self, index: int) -> tuple[float, float]:
         """One optimiser step; returns mean loss and gradient norm of the global batch.
@@ -146,18 +148,3 @@ class Trainer:
             figures = self.objective.evaluate()
         metrics.write(step=step, total=self.total, phase="eval", **figures)
         return figures
-
-    def _maybe_checkpoint(self, step: int) -> None:
-        stop = self.ranks.stop_requested(self.job.paths["stop_file"])
-        if stop or step % self.params.checkpoint_every == 0:
-            checkpoints.save(
-                self.job.paths["checkpoints"],
-                step,
-                self.total,
-                {"train": self.engine},
-                {},
-                self.ranks,
-                self.params.keep_checkpoints,
-            )
-        if stop:
-            raise Interrupted

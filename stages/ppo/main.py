@@ -25,11 +25,12 @@ import numpy as np
 
 from rlhfc.kind import EngineParams
 
-from ..common import checkpoints, rl
+from ..common import rl
+from ..common.checkpoints import RESUMED_OTHERWISE, Checkpoints
 from ..common.engines import Optimisation, learning_rate
 from ..common.experience import Row, collect
 from ..common.four_models import ROLES, FourModels, load_four
-from ..common.job import InputPath, Interrupted, Job, StageError, run_stage
+from ..common.job import InputPath, Job, StageError, run_stage
 from ..common.metrics import Metrics
 from ..common.models import save_model
 from ..common.ranks import Ranks, start_ranks
@@ -112,15 +113,17 @@ class Loop:
             sampling.max_response_tokens, sampling.temperature, stops, filler, self.params.seed
         )
 
-    def run(self, total: int) -> dict[str, float]:
-        """Run to step ``total``; returns the figures of the last step.
+    def run(self, total: int) -> dict[str, float | str]:
+        """Run to step ``total``; returns the figures of the last step, and how it was resumed.
 
         Raises:
             Interrupted: the stop file appeared; a checkpoint is saved.
+            OSError: a checkpoint could not be written.
         """
-        resumed = checkpoints.load_newest(self.job.paths["checkpoints"], self.models.trained, self.ranks)
-        done, figures = (resumed[0], resumed[1]["figures"]) if resumed else (0, {})
+        checkpoints = Checkpoints(self.job, self.ranks, self.models.trained, total)
+        done = checkpoints.resume()
         metrics = Metrics(self.job.paths["metrics"] if self.ranks.first else None, resumed_at=done)
+        figures: dict[str, float] = {}
         for step in range(done + 1, total + 1):
             rows, figures = self._step(step)
             if step % self.params.log_every == 0 or step in (1, total):
@@ -128,8 +131,9 @@ class Loop:
             if step % self.params.sample_every == 0 or step == 1:
                 self._show(metrics, step, total, rows)
             if step < total:
-                self._maybe_checkpoint(step, total, figures)
-        return figures
+                checkpoints.after_step(step)
+        checkpoints.finish()
+        return figures | checkpoints.summary()
 
     def _step(self, step: int) -> tuple[list[Row], dict[str, float]]:
         params, clock = self.params, time.monotonic
@@ -185,15 +189,6 @@ class Loop:
                 score=row.score,
             )
 
-    def _maybe_checkpoint(self, step: int, total: int, figures: dict[str, float]) -> None:
-        stop = self.ranks.stop_requested(self.job.paths["stop_file"])
-        if stop or step % self.params.checkpoint_every == 0:
-            state = {"figures": figures}
-            root, keep = self.job.paths["checkpoints"], self.params.keep_checkpoints
-            checkpoints.save(root, step, total, self.models.trained, state, self.ranks, keep)
-        if stop:
-            raise Interrupted
-
 
 def main(job: Job[PpoParams]) -> None:
     """Train the actor, save actor and critic."""
@@ -221,8 +216,9 @@ def main(job: Job[PpoParams]) -> None:
     figures = Loop(job, ranks, models, rules_of(params, record), tokenizer).run(total)
     save(job, ranks, models, tokenizer)
     if ranks.first:
-        kept = ("score", "reward", "kl", "response_length", "stopped_share", "entropy")
-        job.write_manifest(step=total, total=total, summary={name: figures[name] for name in kept})
+        kept = ("score", "reward", "kl", "response_length", "stopped_share", "entropy", RESUMED_OTHERWISE)
+        summary = {name: value for name, value in figures.items() if name in kept}
+        job.write_manifest(step=total, total=total, summary=summary)
     ranks.leave()
 
 

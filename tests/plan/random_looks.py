@@ -207,7 +207,8 @@ class World:
             state = Store.open(DEFAULT_STORE).work(name, key.key) / "checkpoints/step-1/state"
             state.parent.mkdir(parents=True, exist_ok=True)
             state.write_text(self.chance.choice(["1", "12"]))
-            record = {"step": 1, "total": 2, "files": [{"path": "state", "size": 2}]}
+            record = {"format": 3, "key": key.key, "step": 1, "total": 2}
+            record["files"] = [{"path": "state", "size": 2}]
             (state.parent / "COMPLETE.json").write_text(json.dumps(record))
 
     def lose(self) -> None:

@@ -261,12 +261,12 @@ def test_checkpoints_count(made: list[int], spec: Path, capsys: pytest.CaptureFi
     work = Store.open(Path(".rlhfc")).work("first", first["key"])
     work.mkdir()
     state = work / "checkpoints/step-000003/state.bin"
+    record = {"format": 3, "key": first["key"], "step": 3, "total": 9}
+    record["files"] = [{"path": "state.bin", "size": 4}]
     steps = [
         lambda: state.parent.mkdir(parents=True),
         lambda: state.write_bytes(b"1234"),
-        lambda: (state.parent / "COMPLETE.json").write_text(
-            json.dumps({"step": 3, "total": 9, "files": [{"path": "state.bin", "size": 4}]})
-        ),
+        lambda: (state.parent / "COMPLETE.json").write_text(json.dumps(record)),
         lambda: os.truncate(state, 2),
     ]
     verdicts = []

@@ -29,6 +29,24 @@ def test_killed_run_is_finished_by_the_same_command(bench):
     assert [1, 2, 3, 4, 5, 6] == [line["step"] for line in metrics(bench, "a")]
 
 
+def test_damaged_checkpoint_costs_its_steps_only(bench):
+    """The run says so, sets it aside, and resumes at the one before."""
+    bench.write(a=SLOW)
+    first = bench.start()
+    wait_for(lambda: "a step-4" in bench.trace())
+    first.kill()
+    first.wait()
+    wait_for(lambda: not bench.living(), 5)
+    newest = max((bench.folder / "store" / "work").glob("a-*/checkpoints/step-*/COMPLETE.json")).parent
+    (newest / "state").write_text("x")
+    aside = newest.name.replace("step", "damaged") + "-1"
+    status, _, err = finish(bench.start())
+    assert 0 == status, err
+    reason = "the bytes of `state` are not those written"
+    assert f"a: checkpoint `{newest.name}` is damaged: {reason}; moved to `{aside}`" in err
+    assert f"a: resumed at step {int(newest.name[5:]) - 1}" in err
+
+
 def metrics(bench, stage: str) -> list[dict]:
     """Metric lines of a stage's result."""
     store = bench.store()

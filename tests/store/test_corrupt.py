@@ -50,7 +50,10 @@ TARGETS = {
     "log": Target("work/*/attempts/001/log", None),
     "metrics": Target("work/*/attempts/*/metrics.jsonl", None),
     "checkpoint": Target(
-        "work/*/attempts/*/checkpoints/*/state", "checkpoint_damaged", "checkpoint_damaged", "checkpoint_damaged"
+        "work/*/attempts/*/checkpoints/*/state",
+        "checkpoint_damaged",
+        "checkpoint_damaged",
+        "checkpoint_damaged",
     ),
     "manifest of a checkpoint": Target(
         "work/*/attempts/*/checkpoints/*/COMPLETE.json",

@@ -1,7 +1,6 @@
 """The store: publication, damage, views, ledger."""
 
 import errno
-import json
 import os
 import threading
 from pathlib import Path
@@ -305,16 +304,3 @@ def test_damaged_ledger_lines_are_skipped(tmp_path):
     assert [True, True] == [
         f"ledger.jsonl:{n}` is damaged" in text for n, text in zip((1, 3), said, strict=True)
     ]
-
-
-def test_checkpoint_is_the_newest_complete_one(tmp_path):
-    """Only a checkpoint whose files all have the size that COMPLETE.json says is one."""
-    store = open_store(tmp_path / "store")
-    work = store.work("s", KEY)
-    for step, size in ((10, 3), (20, 3), (30, 4)):
-        folder = work / "checkpoints" / f"step-{step:06d}"
-        folder.mkdir(parents=True)
-        (folder / "state.bin").write_bytes(b"abc")
-        record = {"step": step, "total": 100, "ranks": 1, "files": [{"path": "state.bin", "size": size}]}
-        (folder / "COMPLETE.json").write_text(json.dumps(record))
-    assert (20, 100) == store.checkpoint("s", KEY)

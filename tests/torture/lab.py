@@ -234,7 +234,8 @@ def _published(lab: Lab, torn: str) -> set[str]:
 def _saved(lab: Lab) -> dict[str, int]:
     """Step of the newest checkpoint of each stage that has one."""
     works = {path.name.partition("-")[0]: path for path in (lab.store / "work").glob("*-*")}
-    found = {stage: newest_checkpoint(path) for stage, path in works.items()}
+    keys = {stage: json.loads((path / "key.json").read_bytes())["key"] for stage, path in works.items()}
+    found = {stage: newest_checkpoint(path, keys[stage]) for stage, path in works.items()}
     return {stage: step[0] for stage, step in found.items() if step is not None}
 
 

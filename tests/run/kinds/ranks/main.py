@@ -26,7 +26,8 @@ def write(path: Path, value: object) -> None:
 def save(step: int) -> None:
     """Save a step, in one folder that is written again and again."""
     STATE.mkdir(exist_ok=True)
-    write(STATE / "COMPLETE.json", {"step": step, "total": TOTAL, "ranks": 2, "files": []})
+    record = {"format": 3, "key": CONFIG["action_key"], "step": step, "total": TOTAL, "files": []}
+    write(STATE / "COMPLETE.json", record)
 
 
 def count() -> int:

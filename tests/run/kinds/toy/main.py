@@ -12,6 +12,8 @@ import sys
 import time
 from pathlib import Path
 
+from blake3 import blake3
+
 CONFIG = json.loads(Path(sys.argv[sys.argv.index("--config") + 1]).read_text())
 PARAMS, PATHS = CONFIG["params"], {name: Path(path) for name, path in CONFIG["paths"].items()}
 OUT = Path(CONFIG["outputs"]["thing"])
@@ -49,12 +51,15 @@ def checkpoint(step: int) -> None:
     """Save a step."""
     folder = PATHS["checkpoints"] / f"step-{step:06d}"
     folder.mkdir(exist_ok=True)
-    (folder / "state").write_text(str(step))
+    state = str(step).encode()
+    (folder / "state").write_bytes(state)
+    digest = f"b3:{blake3(state).hexdigest()}"
     record = {
+        "format": 3,
+        "key": CONFIG["action_key"],
         "step": step,
         "total": PARAMS["steps"],
-        "ranks": 1,
-        "files": [{"path": "state", "size": len(str(step))}],
+        "files": [{"path": "state", "size": len(state), "digest": digest}],
     }
     write(folder / "COMPLETE.json", json.dumps(record))
 

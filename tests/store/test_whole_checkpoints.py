@@ -1,0 +1,86 @@
+"""Checkpoints as a plan and a run see them: which counts, and which is set aside."""
+
+import json
+import os
+
+import pytest
+
+from rlhfc.store.checkpoints import newest_checkpoint, set_damaged_aside
+from rlhfc.store.digest import bytes_digest
+
+KEY, OTHER = "b3:" + "1" * 64, "b3:" + "2" * 64
+
+
+def checkpoint(work, step, key=KEY, **changes):
+    """A complete checkpoint with one file of three bytes."""
+    folder = work / "checkpoints" / f"step-{step:06d}"
+    folder.mkdir(parents=True)
+    (folder / "state.bin").write_bytes(b"abc")
+    record = {"format": 3, "key": key, "step": step, "total": 100}
+    record["files"] = [{"path": "state.bin", "size": 3, "digest": bytes_digest(b"abc")}]
+    (folder / "COMPLETE.json").write_text(json.dumps(record | changes))
+    return folder
+
+
+def there(work):
+    """Names of the folders of checkpoints."""
+    return sorted(path.name for path in (work / "checkpoints").iterdir())
+
+
+def test_the_newest_complete_one_counts(tmp_path):
+    """One that lacks a file or bytes, is of another format or action, or has no record, does not."""
+    assert newest_checkpoint(tmp_path, KEY) is None
+    for step in (10, 20, 30):
+        checkpoint(tmp_path, step)
+    os.truncate(checkpoint(tmp_path, 40) / "state.bin", 2)
+    (checkpoint(tmp_path, 50) / "state.bin").unlink()
+    checkpoint(tmp_path, 60, format=2)
+    checkpoint(tmp_path, 70, key=OTHER)
+    (checkpoint(tmp_path, 80) / "COMPLETE.json").unlink()
+    assert (30, 100) == newest_checkpoint(tmp_path, KEY)
+
+
+def test_newest_is_by_number(tmp_path):
+    """Also when the number outgrows the name."""
+    checkpoint(tmp_path, 999_999)
+    checkpoint(tmp_path, 1_000_000)
+    assert (1_000_000, 1_000_000) == newest_checkpoint(tmp_path, KEY)
+
+
+DAMAGE = {
+    "flip": (
+        lambda folder: (folder / "state.bin").write_bytes(b"abd"),
+        "the bytes of `state.bin` are not those written",
+    ),
+    "cut": (lambda folder: os.truncate(folder / "state.bin", 1), "`state.bin` has 1 bytes instead of 3"),
+    "gone": (lambda folder: (folder / "state.bin").unlink(), "`state.bin` is missing"),
+    "record": (lambda folder: os.truncate(folder / "COMPLETE.json", 0), "`COMPLETE.json` cannot be read"),
+}
+
+
+@pytest.mark.parametrize("what", DAMAGE)
+def test_damaged_ones_are_set_aside(tmp_path, what):
+    """Those newer than the newest sound one, with the reason; older ones are not looked at."""
+    damage, why = DAMAGE[what]
+    for step in (10, 20, 30):
+        checkpoint(tmp_path, step)
+    damage(tmp_path / "checkpoints" / "step-000030")
+    damage(tmp_path / "checkpoints" / "step-000010")
+    said = [f"checkpoint `step-000030` is damaged: {why}; moved to `damaged-000030-1`"]
+    assert said == list(set_damaged_aside(tmp_path, KEY))
+    assert ["damaged-000030-1", "step-000010", "step-000020"] == there(tmp_path)
+    aside = tmp_path / "checkpoints" / "damaged-000030-1"
+    assert {"why": why} == json.loads((aside / "why.json").read_text())
+    assert [] == list(set_damaged_aside(tmp_path, KEY))
+
+
+def test_others_are_set_aside_too(tmp_path):
+    """Of another action or format; a folder without a record is the stage's to clear away."""
+    checkpoint(tmp_path, 10, key=OTHER)
+    checkpoint(tmp_path, 20, format=2)
+    (checkpoint(tmp_path, 30) / "COMPLETE.json").unlink()
+    assert [
+        "checkpoint `step-000020` is damaged: format 2, and this is 3; moved to `damaged-000020-1`",
+        "checkpoint `step-000010` is damaged: it belongs to another action; moved to `damaged-000010-1`",
+    ] == list(set_damaged_aside(tmp_path, KEY))
+    assert ["damaged-000010-1", "damaged-000020-1", "step-000030"] == there(tmp_path)
