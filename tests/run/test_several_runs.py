@@ -8,11 +8,14 @@ import pytest
 from races import race
 from workshop import finish, wait_for
 
+from rlhfc.cli.main import main
 from rlhfc.run import attempt as module
+from rlhfc.run import executor
 from rlhfc.run.attempt import attempts
 from rlhfc.store.checkpoints import read_metrics
 from rlhfc.store.holder import Holder
 from rlhfc.store.pins import read_pins
+from rlhfc.store.store import Store
 
 SLOW = {"steps": 6, "step_seconds": 0.25}
 
@@ -111,3 +114,47 @@ def test_pins_of_a_killed_run_are_dead(bench):
     process.communicate()
     (pin,) = read_pins(bench.store().layout)
     assert not pin.lives(time.time())
+
+
+def removal(bench) -> int:
+    """Everything goes that nothing keeps."""
+    return main(["gc", "--store", str(bench.folder / "store"), "--grace", "0", "--keep-runs", "0"])
+
+
+def test_result_that_goes_when_it_was_found_is_made_again(bench, monkeypatch):
+    """Removed between its finding and its pin, a result is a miss: the stage runs."""
+    bench.write(a={"value": 3}, b={"left": "a.thing"})
+    bench.run()
+    real, removed = executor.decide, []
+
+    def decide(*arguments, **options):
+        planned = real(*arguments, **options)
+        if not removed:
+            removed.append(removal(bench))
+        return planned
+
+    monkeypatch.setattr(executor, "decide", decide)
+    outcome = bench.run()
+    assert [0] == removed
+    assert {"a": "done", "b": "done"} == {name: str(ended.state) for name, ended in outcome.stages.items()}
+    assert "0(3())" == bench.output(outcome, "b")
+
+
+def test_result_that_was_found_is_pinned_at_once(bench, monkeypatch):
+    """From the moment that a run counts on a result, removal leaves it alone."""
+    bench.write(a={"value": 3})
+    bench.run()
+    bench.write(a={"value": 3}, b={"left": "a.thing"})
+    real, removed = Store.lookup, []
+
+    def lookup(store: Store, key: str):
+        found = real(store, key)
+        if not removed and any(key in pin.keys for pin in read_pins(store.layout)):
+            removed.append(key)
+            assert 0 == removal(bench)
+        return found
+
+    monkeypatch.setattr(Store, "lookup", lookup)
+    outcome = bench.run()
+    assert [outcome.stages["a"].key] == removed
+    assert {"a": "cached", "b": "done"} == {name: str(ended.state) for name, ended in outcome.stages.items()}

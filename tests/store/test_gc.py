@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import tempfile
+import threading
 import time
 from dataclasses import asdict, replace
 from functools import partial
@@ -457,3 +458,15 @@ def test_only_the_result_that_was_seen_is_taken_back(store, tmp_path):
     assert first == store.lookup(keys[0])
     store.forget(keys[0], first)
     assert store.lookup(keys[0]) is None
+
+
+def test_pin_waits_for_removal_to_end(store):
+    """A pin is taken before a removal reads the pins, or after it has ended, and never in between."""
+    pins = Pins(store.layout, store.locks, Holder.me("r"))
+    thread = threading.Thread(target=pins.keep, args=(key_of(1),))
+    with store.locks.alone(Holder.me()):
+        thread.start()
+        thread.join(0.3)
+        assert [] == list(read_pins(store.layout))
+    thread.join(10)
+    assert [frozenset({key_of(1)})] == [pin.keys for pin in read_pins(store.layout)]
