@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from test_store import product
 
 from rlhfc.errors import UserError
+from rlhfc.plan.estimate import taken
 from rlhfc.store.holder import Holder
 from rlhfc.store.inventory import disk_usage, take_inventory
 from rlhfc.store.leases import Hold, LostLockError
@@ -470,3 +471,17 @@ def test_pin_waits_for_removal_to_end(store):
         assert [] == list(read_pins(store.layout))
     thread.join(10)
     assert [frozenset({key_of(1)})] == [pin.keys for pin in read_pins(store.layout)]
+
+
+@pytest.mark.parametrize(
+    ("recorded", "cost"),
+    [
+        ({"params.device": "gpu", "params.ranks": 4}, (40.0, 0.0)),
+        ({"params.device": "cpu", "params.ranks": 4}, (0.0, 10.0)),
+        ({}, (0.0, 10.0)),
+    ],
+)
+def test_what_a_result_took(recorded, cost):
+    """GPU-seconds are wall seconds times ranks; what is not known to have had GPUs had none."""
+    assert cost == taken({"document": {"config": {"params": {}}}, "recorded": recorded}, 10.0)
+    assert (0.0, 10.0) == taken({"document": {"kind": "toy"}}, 10.0) == taken(None, 10.0)
