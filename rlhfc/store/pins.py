@@ -68,10 +68,8 @@ class Pins:
                 return
             self._keys.add(key)
             self._trees |= fresh
-            with (
-                self._locks.sharing(),
-                suppress(OSError),
-            ):  # a full disk: what the run makes will not fit either
+            # A full disk is told by what the run makes, which will not fit either.
+            with self._locks.sharing(), suppress(OSError):
                 self._write()
 
     def drop(self) -> None:

@@ -151,7 +151,7 @@ def test_a_resolved_config_as_a_whole(bench: Bench, seven: str) -> None:
     bench = bench.on(gpus=2)
     pipeline = bench.compile(seven)
     work = Path("/w")
-    paths = WorkPaths(work, work / "attempts/001", {"report": work / "out/report"})
+    paths = WorkPaths(work, work / "attempts/001", {"report": work / "attempts/001/out/report"})
     inputs = {"prompts": (Path("/v"), None), "judges.0.code": (Path("/s"), "judge.py")}
     assert {
         "format": 1,
@@ -193,14 +193,14 @@ def test_a_resolved_config_as_a_whole(bench: Bench, seven: str) -> None:
             "prompts": {"path": "/v", "file": None},
             "judges.0.code": {"path": "/s", "file": "judge.py"},
         },
-        "outputs": {"report": "/w/out/report"},
+        "outputs": {"report": "/w/attempts/001/out/report"},
         "deepspeed": {},
         "batch": None,
         "paths": {
             "work": "/w",
             "attempt": "/w/attempts/001",
-            "checkpoints": "/w/checkpoints",
-            "metrics": "/w/metrics.jsonl",
+            "checkpoints": "/w/attempts/001/checkpoints",
+            "metrics": "/w/attempts/001/metrics.jsonl",
             "manifest": "/w/attempts/001/outputs.json",
             "stop_file": "/w/attempts/001/stop",
         },

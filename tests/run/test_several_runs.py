@@ -8,11 +8,14 @@ import pytest
 from races import race
 from workshop import finish, wait_for
 
+from rlhfc.cli.main import main
 from rlhfc.run import attempt as module
-from rlhfc.run.attempt import attempts
-from rlhfc.store.checkpoints import read_metrics
+from rlhfc.run import executor
+from rlhfc.run.attempt import attempts, new_attempt, remove_outputs, take_over
+from rlhfc.store.checkpoints import newest_checkpoint, read_metrics
 from rlhfc.store.holder import Holder
 from rlhfc.store.pins import read_pins
+from rlhfc.store.store import Store
 
 SLOW = {"steps": 6, "step_seconds": 0.25}
 
@@ -111,3 +114,105 @@ def test_pins_of_a_killed_run_are_dead(bench):
     process.communicate()
     (pin,) = read_pins(bench.store().layout)
     assert not pin.lives(time.time())
+
+
+def removal(bench) -> int:
+    """Everything goes that nothing keeps."""
+    return main(["gc", "--store", str(bench.folder / "store"), "--grace", "0", "--keep-runs", "0"])
+
+
+def test_result_that_goes_when_it_was_found_is_made_again(bench, monkeypatch):
+    """Removed between its finding and its pin, a result is a miss: the stage runs."""
+    bench.write(a={"value": 3}, b={"left": "a.thing"})
+    bench.run()
+    real, removed = executor.decide, []
+
+    def decide(*arguments, **options):
+        planned = real(*arguments, **options)
+        if not removed:
+            removed.append(removal(bench))
+        return planned
+
+    monkeypatch.setattr(executor, "decide", decide)
+    outcome = bench.run()
+    assert [0] == removed
+    assert {"a": "done", "b": "done"} == {name: str(ended.state) for name, ended in outcome.stages.items()}
+    assert "0(3())" == bench.output(outcome, "b")
+
+
+def test_result_that_was_found_is_pinned_at_once(bench, monkeypatch):
+    """From the moment that a run counts on a result, removal leaves it alone."""
+    bench.write(a={"value": 3})
+    bench.run()
+    bench.write(a={"value": 3}, b={"left": "a.thing"})
+    real, removed = Store.lookup, []
+
+    def lookup(store: Store, key: str):
+        found = real(store, key)
+        if not removed and any(key in pin.keys for pin in read_pins(store.layout)):
+            removed.append(key)
+            assert 0 == removal(bench)
+        return found
+
+    monkeypatch.setattr(Store, "lookup", lookup)
+    outcome = bench.run()
+    assert [outcome.stages["a"].key] == removed
+    assert {"a": "cached", "b": "done"} == {name: str(ended.state) for name, ended in outcome.stages.items()}
+
+
+def checkpoint(place, step: int, *, complete: bool = True) -> None:
+    """A checkpoint of a step in an attempt's folder, with the metrics up to it."""
+    folder = place / "checkpoints" / f"step-{step:06d}"
+    folder.mkdir(parents=True)
+    (folder / "state").write_text("x")
+    if complete:
+        record = {"step": step, "total": 9, "files": [{"path": "state", "size": 1}]}
+        (folder / "COMPLETE.json").write_text(json.dumps(record))
+    (place / "metrics.jsonl").write_text(f'{{"step": {step}}}\n')
+
+
+def test_attempt_takes_over_what_is_complete(tmp_path):
+    """The next attempt has the checkpoints and a copy of the metrics of the one before; its outputs go."""
+    (tmp_path / "tmp").mkdir()
+    first = new_attempt(tmp_path)
+    checkpoint(first.folder, 3)
+    checkpoint(first.folder, 6, complete=False)
+    (first.folder / "out" / "model").mkdir(parents=True)
+    second = new_attempt(tmp_path)
+    take_over(tmp_path, second, tmp_path / "tmp")
+    assert ["step-000003"] == [path.name for path in (second.folder / "checkpoints").iterdir()]
+    assert '{"step": 6}\n' == (second.folder / "metrics.jsonl").read_text()
+    assert ["metrics.jsonl"] == [path.name for path in first.folder.iterdir()]
+    assert (3, 9) == newest_checkpoint(tmp_path)
+
+
+def test_attempt_without_checkpoint_starts_its_metrics_anew(tmp_path):
+    """Metrics of an attempt that left nothing to go on from are no one's."""
+    (tmp_path / "tmp").mkdir()
+    checkpoint(new_attempt(tmp_path).folder, 3, complete=False)
+    second = new_attempt(tmp_path)
+    take_over(tmp_path, second, tmp_path / "tmp")
+    assert ["checkpoints"] == [path.name for path in second.folder.iterdir()]
+
+
+def test_checkpoints_where_earlier_versions_kept_them(tmp_path):
+    """An action that an earlier version began, with checkpoints beside its attempts, goes on."""
+    (tmp_path / "tmp").mkdir()
+    checkpoint(tmp_path, 3)
+    assert (3, 9) == newest_checkpoint(tmp_path)
+    attempt = new_attempt(tmp_path)
+    take_over(tmp_path, attempt, tmp_path / "tmp")
+    assert (attempt.folder / "checkpoints" / "step-000003").is_dir()
+    assert (3, 9) == newest_checkpoint(tmp_path)
+    remove_outputs(tmp_path, tmp_path / "tmp", attempt.number)
+    assert newest_checkpoint(tmp_path) is None
+
+
+def test_who_has_published_leaves_later_attempts_alone(tmp_path):
+    """What is tidied up is one's own and earlier: a later attempt is another run's."""
+    (tmp_path / "tmp").mkdir()
+    one, two = new_attempt(tmp_path), new_attempt(tmp_path)
+    checkpoint(one.folder, 3)
+    checkpoint(two.folder, 6)
+    remove_outputs(tmp_path, tmp_path / "tmp", one.number)
+    assert [False, True] == [(attempt.folder / "checkpoints").exists() for attempt in (one, two)]

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import tempfile
+import threading
 import time
 from dataclasses import asdict, replace
 from functools import partial
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from test_store import product
 
 from rlhfc.errors import UserError
+from rlhfc.plan.estimate import taken
 from rlhfc.store.holder import Holder
 from rlhfc.store.leases import Hold, LostLockError
 from rlhfc.store.pins import Pins, read_pins
@@ -457,3 +459,29 @@ def test_only_the_result_that_was_seen_is_taken_back(store, tmp_path):
     assert first == store.lookup(keys[0])
     store.forget(keys[0], first)
     assert store.lookup(keys[0]) is None
+
+
+def test_pin_waits_for_removal_to_end(store):
+    """A pin is taken before a removal reads the pins, or after it has ended, and never in between."""
+    pins = Pins(store.layout, store.locks, Holder.me("r"))
+    thread = threading.Thread(target=pins.keep, args=(key_of(1),))
+    with store.locks.alone(Holder.me()):
+        thread.start()
+        thread.join(0.3)
+        assert [] == list(read_pins(store.layout))
+    thread.join(10)
+    assert [frozenset({key_of(1)})] == [pin.keys for pin in read_pins(store.layout)]
+
+
+@pytest.mark.parametrize(
+    ("recorded", "cost"),
+    [
+        ({"params.device": "gpu", "params.ranks": 4}, (40.0, 0.0)),
+        ({"params.device": "cpu", "params.ranks": 4}, (0.0, 10.0)),
+        ({}, (0.0, 10.0)),
+    ],
+)
+def test_what_a_result_took(recorded, cost):
+    """GPU-seconds are wall seconds times ranks; what is not known to have had GPUs had none."""
+    assert cost == taken({"document": {"config": {"params": {}}}, "recorded": recorded}, 10.0)
+    assert (0.0, 10.0) == taken({"document": {"kind": "toy"}}, 10.0) == taken(None, 10.0)
