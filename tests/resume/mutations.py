@@ -51,6 +51,11 @@ def _zeros(*names: str) -> Callable[[str, Any], Any]:
     return change
 
 
+def _ahead(name: str, value: Any) -> Any:
+    """A schedule that is one step ahead: at its start it would be where it is, by way of the warm-up."""
+    return value + 1 if name == "last_epoch" else value
+
+
 def _weights(name: str, value: Any) -> Any:
     """Weights in full precision, as the module has them and as ZeRO keeps them."""
     ours = name.startswith("model.") or name in ("single_partition_of_fp32_groups", "fp32_flat_groups")
@@ -140,8 +145,8 @@ MUTATIONS: dict[str, Callable[[], None]] = {
     "second moments": _on_save("actor", _zeros("exp_avg_sq")),
     "optimiser step": _on_save("actor", _zeros("step")),
     "moments of the critic": _on_save("critic", _zeros("exp_avg")),
-    "schedule": _on_save("actor", _zeros("last_epoch")),
-    "schedule of the critic": _on_save("critic", _zeros("last_epoch")),
+    "schedule": _on_save("actor", _ahead),
+    "schedule of the critic": _on_save("critic", _ahead),
     "torch's generator": _generator("torch", "accelerator"),  # on the CPU they are one
     "Python's generator": _generator("python"),
     "numpy's generator": _generator("numpy"),
