@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
-from rlhfc.run.attempt import attempts, remove_outputs, settle_leftovers
+from rlhfc.run.attempt import attempts, key_of, remove_outputs, settle_leftovers
 from rlhfc.store.holder import Holder
 from rlhfc.store.store import Store
 
@@ -19,7 +18,7 @@ def settle_store(store: Store, say: Callable[[str], None]) -> None:
     """
     folder = store.layout.root / "work"
     for work in sorted(folder.iterdir()) if folder.is_dir() else []:
-        key = _key_of(work)
+        key = key_of(work)
         if key is None or not _unsettled(work):
             continue
         with store.locks.free_key(key, Holder.me()) as held:
@@ -34,10 +33,3 @@ def settle_store(store: Store, say: Callable[[str], None]) -> None:
 def _unsettled(work: Path) -> bool:
     newest = attempts(work)[-1:]
     return any(status is not None and status.state == "running" for status in (a.status() for a in newest))
-
-
-def _key_of(work: Path) -> str | None:
-    try:
-        return str(json.loads((work / "key.json").read_bytes())["key"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
