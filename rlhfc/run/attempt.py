@@ -200,7 +200,7 @@ def take_over(work: Path, attempt: Attempt, scratch: Path) -> None:
             remove_tree(place / "out", scratch)
     mine.mkdir(exist_ok=True)
     for step in mine.glob("step-*"):
-        if not (step / COMPLETE).exists():
+        if step.is_symlink() or not (step / COMPLETE).exists():  # a link would lead out of the store
             remove_tree(step, scratch)
 
 
