@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from rlhfc.compile.keys import ACTION_TAG
 from rlhfc.store.digest import TreeEntry, bytes_digest, canonical_json, tagged_digest
-from rlhfc.store.records import ActionResult, DamagedRecordError, decode_tree
+from rlhfc.store.records import ActionResult, DamagedRecordError, decode_document, decode_tree
 
 TAG = b"rlhfc-shared\0v1\0"
 RECORD_LIMIT = 1024 * 1024
@@ -63,6 +63,7 @@ class Yielded(_Strict):
     attempts: Count
     finished: Text
     size: Count
+    adjusted: dict[Text, Count] = Field(default_factory=dict)
 
 
 class Signature(_Strict):
@@ -117,7 +118,8 @@ def shared(result: ActionResult, document: bytes, metrics: int | None) -> Shared
     Raises:
         RefusedError: a reader would refuse the record.
     """
-    fields = {**vars(result), "outputs": dict(result.outputs), "summary": dict(result.summary)}
+    maps = {name: dict(getattr(result, name)) for name in ("outputs", "summary", "adjusted")}
+    fields = {**vars(result), **maps}
     try:
         return Shared(
             result=Yielded(**fields),
@@ -198,11 +200,13 @@ def decode_shared_document(data: bytes, named: Sized, key: str) -> dict[str, Any
     if len(data) != named.size or bytes_digest(data) != named.digest:
         raise RefusedError("its digest does not agree")
     try:
-        _Kept.model_validate_json(data)
-        found: dict[str, Any] = json.loads(data)
+        found = decode_document(data)
+        _Kept.model_validate(found)
         fits = tagged_digest(ACTION_TAG, found["document"]) == key
     except ValidationError as error:
         raise RefusedError(_first(error)) from error
+    except DamagedRecordError as error:
+        raise RefusedError(str(error)) from error
     except (ValueError, RecursionError) as error:
         raise RefusedError("it is not JSON that can be hashed") from error
     if not fits:
