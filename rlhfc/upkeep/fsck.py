@@ -96,7 +96,8 @@ def fsck(root: Path, *, quick: bool, repair: bool, tell: Tell) -> Report:
         found = [(path, each) for path in paths for each in _look(scope, check, path)]
         if found:
             time.sleep(AGAIN_SECONDS)
-            sure = {path: set(_look(scope, check, path)) for path, _ in found}
+            with scope.uncounted():
+                sure = {path: set(_look(scope, check, path)) for path, _ in found}
             found = [(path, each) for path, each in found if each in sure[path]]
         report.fates += _settled(found, mender)
     report.fates += [Fate(each) for each in check_needed(scope)]
