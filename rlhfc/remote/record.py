@@ -117,8 +117,8 @@ def shared(result: ActionResult, document: bytes, metrics: int | None) -> Shared
     Raises:
         RefusedError: a reader would refuse the record.
     """
-    plain = {name: dict(getattr(result, name)) for name in ("outputs", "summary", "adjusted")}
-    fields = {**vars(result), **plain}
+    maps = {name: dict(getattr(result, name)) for name in ("outputs", "summary", "adjusted")}
+    fields = {**vars(result), **maps}
     try:
         return Shared(
             result=Yielded(**fields),
@@ -202,9 +202,10 @@ def decode_shared_document(data: bytes, named: Sized, key: str) -> dict[str, Any
         found = decode_document(data)
         _Kept.model_validate(found)
         fits = tagged_digest(ACTION_TAG, found["document"]) == key
-    except (ValidationError, DamagedRecordError) as error:
-        said = _first(error) if isinstance(error, ValidationError) else str(error)
-        raise RefusedError(said) from error
+    except ValidationError as error:
+        raise RefusedError(_first(error)) from error
+    except DamagedRecordError as error:
+        raise RefusedError(str(error)) from error
     except (ValueError, RecursionError) as error:
         raise RefusedError("it is not JSON that can be hashed") from error
     if not fits:

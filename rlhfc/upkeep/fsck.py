@@ -109,7 +109,8 @@ def fsck(root: Path, *, quick: bool, repair: bool, tell: Tell) -> Report:
         if found:
             time.sleep(AGAIN_SECONDS)
             with store.locks.alone(Holder.me()) if repair else nullcontext(Hold()) as hold:
-                sure = {path: set(_look(scope, check, path)) for path, _ in found}
+                with scope.uncounted():
+                    sure = {path: set(_look(scope, check, path)) for path, _ in found}
                 found = [(path, each) for path, each in found if each in sure[path]]
                 report.fates += _settled(found, mender, hold, scope)
     report.fates += [Fate(each) for each in check_needed(scope)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -41,6 +41,13 @@ class Scope:
     files: int = 0
     total: int = 0
     results: int = 0
+
+    @contextmanager
+    def uncounted(self) -> Iterator[None]:
+        """What is looked at once more is not counted once more."""
+        counted = self.files, self.total, self.results
+        yield
+        self.files, self.total, self.results = counted
 
     def place(self, path: Path) -> str:
         """A path as findings name it."""

@@ -29,6 +29,7 @@ from rlhfc.compile.keys import KeyDocument
 from rlhfc.plan.decide import decide
 from rlhfc.plan.planner import make_plan
 from rlhfc.run.attempt import Attempt, Status, new_attempt, remove_outputs
+from rlhfc.store.checkpoints import FORMAT
 from rlhfc.store.publish import Product
 from rlhfc.store.records import ActionResult
 from rlhfc.store.store import Store
@@ -141,7 +142,13 @@ class Player:
         attempt = self._attempt("lost", self.stage["seconds"] * stop.step / stop.total)
         folder = attempt.folder / "checkpoints" / f"step-{stop.step:06d}"
         folder.mkdir(parents=True)
-        complete = {"step": stop.step, "total": stop.total, "files": []}
+        complete = {
+            "format": FORMAT,
+            "key": self.known.key,
+            "step": stop.step,
+            "total": stop.total,
+            "files": [],
+        }
         (folder / "COMPLETE.json").write_text(json.dumps(complete), encoding="utf-8")
 
     def _attempt(self, state: str, seconds: float) -> Attempt:

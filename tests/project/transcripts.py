@@ -36,13 +36,16 @@ TOP, BELOW = "/home/me/rlhfc", "/home/me/lesson"  # in place of the folder that 
 # What is another each time: runs, commits, digests, times, sizes, versions; columns shift with them.
 VOLATILE = (
     (re.compile(r"\d{8}T\d{6}-[0-9a-f]{6}"), "RUN"),
-    (re.compile(r"\d{4}-\d\d-\d\dT[\d:.+]+|\d{4}-\d\d-\d\d \d\d:\d\d UTC"), "INSTANT"),
+    (re.compile(r"\b\d{8}T\d{6}Z-[0-9a-f]{8}\b"), "QUARANTINE"),
+    (re.compile(r"\d{4}-\d\d-\d\d(T[\d:.+]+| \d\d:\d\d UTC)?"), "INSTANT"),
     (re.compile(r"b3:[0-9a-f]{8,64}"), "DIGEST"),
+    (re.compile(r"\b[0-9a-f]{2}/[0-9a-f]{62}\b"), "DIGITS"),
     (re.compile(r"(?<=[-/])[0-9a-f]{12,64}\b"), "DIGITS"),
     (re.compile(r"\b[0-9a-f]{7}\b(?=[ )])"), "COMMIT"),
     (re.compile(r"\bjust now\b|\b\d+ min ago\b"), "AGO"),
     (re.compile(r"\b\d+(\.\d)? s\b|\b\d+ min( \d+ s)?\b"), "TIME"),
-    (re.compile(r"(?<=\()[\d.]+ [kMGT]?B(?= free\))"), "SIZE"),
+    (re.compile(r"(?<=\()[\d.]+ [kMGT]?B(?= free\))|[\d.]+ [kMGT]?B(?= read:)"), "SIZE"),
+    (re.compile(r"(\b\d+ results?,?\s+|[Ff]reed? |(?<=B) of )[\d.]+ [kMGT]?B\b"), r"\1SIZE"),  # by blocks
     (re.compile(r"\b(tokenizers|transformers|torch|datasets|deepspeed) [0-9]\S*"), r"\1 VERSION"),
     (re.compile(r"(?<=its last )\d+(?= lines)"), "SOME"),
     (re.compile(r"^\w+: step \d+/\d+ .*\n", re.MULTILINE), ""),  # progress comes by the clock

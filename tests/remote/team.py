@@ -48,6 +48,7 @@ class Team:
             summary={"loss": 0.5} if summary is None else summary,
             seconds=1.5,
             attempts=1,
+            adjusted={"micro_batch_size": 4},
         )
         return store.publish(product)
 

@@ -62,6 +62,14 @@ def test_rot_is_found_by_reading_only(store):
     assert ["blob_damaged", "record_incomplete"] == kinds(examine(store))
 
 
+def test_a_second_look_is_not_counted(store):
+    """Files, bytes and results are as many with damage as without, though what is damaged is read twice."""
+    sound = examine(store)
+    rot(store.blob(A), A)
+    report = examine(store)
+    assert (sound.files, sound.bytes, sound.results) == (report.files, report.bytes, report.results)
+
+
 def test_a_repair_forgets_what_is_not_whole(store):
     """The damaged blob and the record lie in one quarantine with their reasons; the ledger notes it."""
     flip(store.blob(A))
