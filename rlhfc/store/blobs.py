@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from rlhfc.observe import LOOKED
+from rlhfc.observe import DOUBT, LOOKED
 from rlhfc.store import files
 from rlhfc.store.digest import TreeEntry
 from rlhfc.store.layout import Layout
@@ -85,6 +85,7 @@ def broken(error: OSError, what: str, path: Path) -> DamagedRecordError:
     """
     if error.errno not in BROKEN:
         raise error
+    sys.audit(DOUBT)  # it may be read the next time: no plan is remembered that rests on it
     return DamagedRecordError(f"{what} cannot be read, {error.strerror}: `{path}`")
 
 

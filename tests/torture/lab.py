@@ -15,7 +15,6 @@ from faults import Fault
 from soundness import unsound
 from warm import Done, Warm
 
-from rlhfc.cli.main import COMMANDS
 from rlhfc.store.checkpoints import newest_checkpoint
 from rlhfc.store.digest import TreeEntry, bytes_digest, tree_digest
 
@@ -175,11 +174,9 @@ def recovers(lab: Lab, torn: str = "no file") -> int:
         lost = [what for name, _, what in again if name == stage and what in _steps_to(step)]
         require(not lost, f"steps of {stage} that checkpoint {step} holds were taken again", lost)
     require(not (found := _unsound(lab, torn)), "the store is not sound", found)
-    if "fsck" in COMMANDS:
-        checked = lab.warm.run(
-            ["fsck", *(["--repair"] if torn == LEDGER else []), "--store", str(lab.store)], lab.folder
-        )
-        require(checked.status == 0, "fsck finds fault with the store", checked.out + checked.err)
+    repair = ["--repair"] if torn == LEDGER else []
+    checked = lab.warm.run(["fsck", *repair, "--store", str(lab.store)], lab.folder)
+    require(checked.status == 0, "fsck finds fault with the store", checked.out + checked.err)
     rests(lab, torn)
     return len(drafts(lab.store))
 
@@ -234,8 +231,9 @@ def _published(lab: Lab, torn: str) -> set[str]:
 def _saved(lab: Lab) -> dict[str, int]:
     """Step of the newest checkpoint of each stage that has one."""
     works = {path.name.partition("-")[0]: path for path in (lab.store / "work").glob("*-*")}
-    keys = {stage: json.loads((path / "key.json").read_bytes())["key"] for stage, path in works.items()}
-    found = {stage: newest_checkpoint(path, keys[stage]) for stage, path in works.items()}
+    owners = {stage: path / "key.json" for stage, path in works.items()}
+    keys = {stage: json.loads(file.read_bytes())["key"] for stage, file in owners.items() if file.exists()}
+    found = {stage: newest_checkpoint(works[stage], key) for stage, key in keys.items()}
     return {stage: step[0] for stage, step in found.items() if step is not None}
 
 
