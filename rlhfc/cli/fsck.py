@@ -6,14 +6,11 @@ import argparse
 import json
 import sys
 import time
-from contextlib import nullcontext
 from pathlib import Path
 
 from rlhfc.errors import Diagnostic, UserError
-from rlhfc.store.holder import Holder
 from rlhfc.store.layout import Layout, check_version
-from rlhfc.store.locks import Locks
-from rlhfc.store.store import warn_on_stderr
+from rlhfc.store.leases import LostLockError
 from rlhfc.upkeep.fsck import Report, fsck, looks_like_store
 from rlhfc.upkeep.text import report_document, report_lines
 
@@ -38,10 +35,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _examine(root: Path, arguments: argparse.Namespace) -> Report:
-    """Look, or repair: with nobody else in the store who may come to refer to what is put aside."""
-    locks = Locks(Layout(root), warn_on_stderr)
-    with locks.alone(Holder.me()) if arguments.repair else nullcontext():
+    try:
         return fsck(root, quick=arguments.quick, repair=arguments.repair, tell=_Progress())
+    except LostLockError as lost:
+        hint = "run the same command again: what is left is repaired then"
+        raise UserError(Diagnostic(str(lost), hint=hint)) from lost
 
 
 def _refuse_others(root: Path) -> None:

@@ -137,6 +137,14 @@ class Attempt:
             write_atomic(self.folder / name, _json(value))
 
 
+def key_of(work: Path) -> str | None:
+    """Key of the action that a work folder is for; None when it does not say so."""
+    try:
+        return str(json.loads((work / "key.json").read_bytes())["key"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 def attempts(work: Path) -> list[Attempt]:
     """List the attempts of an action, oldest first."""
     return [Attempt(path) for path in places(work) if path != work][::-1]
@@ -192,7 +200,7 @@ def take_over(work: Path, attempt: Attempt, scratch: Path) -> None:
             remove_tree(place / "out", scratch)
     mine.mkdir(exist_ok=True)
     for step in mine.glob("step-*"):
-        if not (step / COMPLETE).exists():
+        if step.is_symlink() or not (step / COMPLETE).exists():  # a link would lead out of the store
             remove_tree(step, scratch)
 
 

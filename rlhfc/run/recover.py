@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
-from rlhfc.run.attempt import attempts, remove_outputs, settle_leftovers
+from rlhfc.run.attempt import Status, attempts, key_of, remove_outputs, settle_leftovers
 from rlhfc.store.holder import Holder
 from rlhfc.store.store import Store
 
@@ -19,25 +18,24 @@ def settle_store(store: Store, say: Callable[[str], None]) -> None:
     """
     folder = store.layout.root / "work"
     for work in sorted(folder.iterdir()) if folder.is_dir() else []:
-        key = _key_of(work)
-        if key is None or not _unsettled(work):
+        key = key_of(work)
+        unsettled = _unsettled(work)
+        if key is None or unsettled is None:
             continue
         with store.locks.free_key(key, Holder.me()) as held:
             if held is None:
                 continue
             for line in settle_leftovers(work):
                 say(line)
-            if store.lookup(key) is not None:  # it died between publishing and tidying up
+            result = store.lookup(key)
+            # An older result is one that it was to replace: its checkpoints are needed still.
+            if result is not None and result.finished >= unsettled.started:
+                # It died between publishing and tidying up.
                 remove_outputs(work, store.layout.scratch)
 
 
-def _unsettled(work: Path) -> bool:
+def _unsettled(work: Path) -> Status | None:
+    """Status of the newest attempt, when it says that it runs."""
     newest = attempts(work)[-1:]
-    return any(status is not None and status.state == "running" for status in (a.status() for a in newest))
-
-
-def _key_of(work: Path) -> str | None:
-    try:
-        return str(json.loads((work / "key.json").read_bytes())["key"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    status = newest[0].status() if newest else None
+    return status if status is not None and status.state == "running" else None

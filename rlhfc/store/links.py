@@ -7,12 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 FANNED_OUT = ("objects", "trees", "actions", "keydocs")
+OF_ATTEMPT = {"checkpoints", "metrics.jsonl", "out", "stop"}
+"""What the next attempt takes over from the one before, and how a dead one is asked to stop."""
 
 
 def first_link(root: Path) -> Path | None:
     """The first symbolic link where a run would write, or None; ``root`` itself may be one.
 
-    What a stage has left in its ``out`` or ``checkpoints`` is its own: a run removes it before it writes.
+    What a stage has left in its ``out`` or ``checkpoints``, or beside them, is its own: a run removes it
+    before it writes, or leaves it.
     """
     return next(_links(root), None)
 
@@ -25,6 +28,8 @@ def _links(root: Path) -> Iterator[Path]:
     for work in _folders(root / "work"):
         yield from _links_in(work)
         yield from _links_in(work / "attempts")
+        for attempt in _folders(work / "attempts"):
+            yield from (path for path in _links_in(attempt) if path.name in OF_ATTEMPT)
 
 
 def _links_in(folder: Path) -> list[Path]:

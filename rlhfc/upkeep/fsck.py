@@ -1,17 +1,23 @@
 """``rlhfc fsck`` as a function: look at every file of a store and, if asked, put right what is wrong.
 
 Sections go from blobs to what refers to them, and each is repaired before the next is looked at, so
-that one repair is enough. A finding counts when it is there at a second look: runs may be at work.
+that one repair is enough. A finding counts when it is there at a second look: runs may be at work. That
+look and the repair hold off all who make references; the first, which may take hours, does not.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from rlhfc.store.files import make_folder
+from rlhfc.store.holder import Holder
 from rlhfc.store.layout import NAME, STAT_CACHE, VERSION, Layout
+from rlhfc.store.leases import Hold
+from rlhfc.store.store import Store
 from rlhfc.upkeep.findings import Finding, Grade, Kind
 from rlhfc.upkeep.mend import Mender, NotMendedError
 from rlhfc.upkeep.results import (
@@ -29,7 +35,7 @@ from rlhfc.upkeep.running import (
     check_told,
     check_work,
 )
-from rlhfc.upkeep.scope import DRAFT, Scope, Tell, strange
+from rlhfc.upkeep.scope import DRAFT, Scope, Tell, digest_of, strange
 
 AGAIN_SECONDS = 0.2
 STORE_FOLDERS = ("objects", "trees", "actions", "keydocs")
@@ -88,29 +94,39 @@ def fsck(root: Path, *, quick: bool, repair: bool, tell: Tell) -> Report:
         quick: believe seals; else every byte is read.
         repair: put right what is wrong.
         tell: takes the number of files looked at and of bytes read, often.
+
+    Raises:
+        LostLockError: this process was frozen in the midst of a repair; what is left is found next time.
     """
-    scope = Scope(Layout(root), quick=quick, repair=repair, tell=tell)
-    mender = Mender(scope.layout) if repair else None
+    store = Store(root)
+    scope = Scope(store.layout, quick=quick, repair=repair, tell=tell)
+    mender = Mender(store) if repair else None
+    if repair:
+        make_folder(root / "locks")
     report = Report()
     for check, paths in _sections(scope.layout):
         found = [(path, each) for path in paths for each in _look(scope, check, path)]
         if found:
             time.sleep(AGAIN_SECONDS)
-            with scope.uncounted():
-                sure = {path: set(_look(scope, check, path)) for path, _ in found}
-            found = [(path, each) for path, each in found if each in sure[path]]
-        report.fates += _settled(found, mender)
+            with store.locks.alone(Holder.me()) if repair else nullcontext(Hold()) as hold:
+                with scope.uncounted():
+                    sure = {path: set(_look(scope, check, path)) for path, _ in found}
+                found = [(path, each) for path, each in found if each in sure[path]]
+                report.fates += _settled(found, mender, hold, scope)
     report.fates += [Fate(each) for each in check_needed(scope)]
     report.files, report.bytes, report.results = scope.files, scope.total, scope.results
     report.quarantine = mender.quarantine.folder if mender is not None and mender.quarantine.used else None
     return report
 
 
-def _settled(found: Iterable[tuple[Path, Finding]], mender: Mender | None) -> Iterator[Fate]:
+def _settled(
+    found: Iterable[tuple[Path, Finding]], mender: Mender | None, hold: Hold, scope: Scope
+) -> Iterator[Fate]:
     for path, finding in found:
         if mender is None or finding.meaning.grade is Grade.NOTE:
             yield Fate(finding)
             continue
+        hold.check()
         try:
             mender.mend(path, finding)
         except NotMendedError as error:
@@ -118,6 +134,8 @@ def _settled(found: Iterable[tuple[Path, Finding]], mender: Mender | None) -> It
         except OSError as error:
             yield Fate(finding, left=error.strerror or str(error))
         else:
+            # A run may put the blob there again, whole, before the records are looked at.
+            scope.bad.discard(digest_of(path.parent.name, path.name, "") or "")
             yield Fate(finding, repaired=True)
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from rlhfc.run.attempt import attempts, key_of
 from rlhfc.store.files import READ_ONLY, write_atomic
-from rlhfc.store.layout import NAME, VERSION, Layout
+from rlhfc.store.holder import Holder
+from rlhfc.store.layout import NAME, VERSION
 from rlhfc.store.quarantine import Outcast, Quarantine
 from rlhfc.store.records import DamagedRecordError, decode_result, encode_result
 from rlhfc.store.store import Store
 from rlhfc.upkeep.findings import Finding, Kind
-from rlhfc.upkeep.running import lives
 
 KEPT = ("work", "ledger.jsonl", "VERSION")  # not to be moved as a whole because something in it fails
 
@@ -23,10 +24,10 @@ class NotMendedError(Exception):
 class Mender:
     """Repairs one store."""
 
-    def __init__(self, layout: Layout) -> None:
-        self._layout = layout
-        self._store = Store(layout.root, warn=lambda text: None)
-        self.quarantine = Quarantine(layout.root)
+    def __init__(self, store: Store) -> None:
+        """Take the store; who calls :meth:`mend` is alone in it, by its own locks."""
+        self._store, self._layout = store, store.layout
+        self.quarantine = Quarantine(store.layout.root)
 
     def mend(self, path: Path, finding: Finding) -> None:
         """Put one finding right.
@@ -52,8 +53,8 @@ class Mender:
                 self._without_metrics(place)
             case Kind.VIEW_DIFFERS:
                 self._view(path, place, finding)
-            case Kind.WORK_DAMAGED | Kind.CHECKPOINT_DAMAGED if lives(path):
-                raise NotMendedError("a run is at work there")
+            case Kind.WORK_DAMAGED | Kind.CHECKPOINT_DAMAGED:
+                self._work(path, place, finding)
             case Kind.UNREADABLE if finding.place.partition("/")[0] in KEPT:
                 raise NotMendedError("mend the disk or the permissions")
             case _:
@@ -61,6 +62,15 @@ class Mender:
 
     def _aside(self, place: Path, finding: Finding) -> None:
         self.quarantine.take([Outcast(place, f"{finding.kind}: {finding.why}")])
+
+    def _work(self, work: Path, place: Path, finding: Finding) -> None:
+        """Put aside what belongs to an action, unless a run holds its key, on whatever machine."""
+        told = (status.key for each in attempts(work) if (status := each.status()) is not None)
+        key = key_of(work) or next(told, work.name)
+        with self._store.locks.free_key(key, Holder.me()) as held:
+            if held is None or any(attempt.lives() for attempt in attempts(work)):
+                raise NotMendedError("a run is at work there")
+            self._aside(place, finding)
 
     def _without_metrics(self, place: Path) -> None:
         """Take the metrics out of a record, in one step: losing it would cost the whole result."""

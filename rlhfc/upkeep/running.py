@@ -44,11 +44,6 @@ def check_work(scope: Scope, path: Path) -> Iterator[Finding]:
             yield from _check_checkpoint(scope, checkpoint, digits)
 
 
-def lives(work: Path) -> bool:
-    """Whether an attempt of the action runs now."""
-    return any(attempt.lives() for attempt in attempts(work))
-
-
 def _owner(data: bytes, folder: str) -> str | None:
     """Digits of the key that a work folder says it is for; None when they are not those of its name."""
     try:

@@ -12,7 +12,7 @@ import rlhfc
 from rlhfc.compile.world import installed_version
 from rlhfc.environment import VARIABLES, count_gpus, read_environment
 
-READING = re.compile(r"""(?:environ(?:\.get)?[\[(]|variables(?:, |\.get\())"([A-Z_]+)\"""")
+READING = re.compile(r"""(?:environ(?:\.get)?[\[(]|variables(?:, |\.get\())"([A-Z_]+)"(?!\] =)""")
 
 
 @pytest.mark.parametrize(

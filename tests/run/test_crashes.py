@@ -37,7 +37,9 @@ def test_damaged_checkpoint_costs_its_steps_only(bench):
     first.kill()
     first.wait()
     wait_for(lambda: not bench.living(), 5)
-    newest = max((bench.folder / "store" / "work").glob("a-*/checkpoints/step-*/COMPLETE.json")).parent
+    newest = max(
+        (bench.folder / "store" / "work").glob("a-*/attempts/*/checkpoints/step-*/COMPLETE.json")
+    ).parent
     (newest / "state").write_text("x")
     aside = newest.name.replace("step", "damaged") + "-1"
     status, _, err = finish(bench.start())
@@ -85,6 +87,21 @@ def test_crash_after_publishing_is_tidied_up(bench):
     bench.write(a={}, b={"value": 2})
     assert {"a": "cached", "b": "done"} == bench.states()
     assert (["lost"], False) == (bench.attempt_states(), (work / "attempts" / "001" / "out").exists())
+
+
+def test_killed_run_that_was_to_replace_a_result_resumes(bench):
+    """The result that is there is no reason to drop the checkpoints of its successor."""
+    bench.write(a=SLOW)
+    assert {"a": "done"} == bench.states()
+    first = bench.start("--force", "a")
+    wait_for(lambda: 2 == bench.trace().count("a step-3"))
+    first.kill()
+    first.wait()
+    wait_for(lambda: not bench.living(), 5)
+    status, _, err = finish(bench.start("--force", "a"))
+    assert 0 == status, err
+    assert "a: resumed at step 2" in err
+    assert ["done", "lost", "done"] == bench.attempt_states()
 
 
 def test_living_run_is_left_alone(bench):

@@ -17,6 +17,8 @@ from rlhfc.compile.render import _environment as launch_templates
 from rlhfc.errors import UserError
 from rlhfc.provenance import commit_of
 from rlhfc.report.write import _environment as report_templates
+from rlhfc.run.attempt import new_attempt, take_over
+from rlhfc.store.checkpoints import set_damaged_aside
 from rlhfc.store.store import Store
 
 ESCAPES = [
@@ -166,6 +168,9 @@ WRITTEN += [
     "work/sft-0123/metrics.jsonl",
     "work/sft-0123/checkpoints",
     "work/sft-0123/attempts/001",
+    "work/sft-0123/attempts/001/checkpoints",
+    "work/sft-0123/attempts/001/metrics.jsonl",
+    "work/sft-0123/attempts/001/stop",
     "work/sft-0123/out",
 ]
 
@@ -188,6 +193,20 @@ def test_store_of_a_stranger_has_a_run_write_nowhere_else(name, tmp_path):
     )
     Store.open(tmp_path / "store")
     assert [] == list(outside.iterdir())
+
+
+def test_checkpoint_that_is_a_link_is_not_taken_over(tmp_path):
+    """A stranger's checkpoint elsewhere is not resumed from, nor marked as damaged where it lies."""
+    outside, work = tmp_path / "outside", tmp_path / "work"
+    (work / "attempts" / "001" / "checkpoints").mkdir(parents=True)
+    outside.mkdir()
+    (outside / "COMPLETE.json").write_text("{}")
+    (work / "attempts" / "001" / "checkpoints" / "step-000001").symlink_to(outside)
+    (tmp_path / "tmp").mkdir()
+    take_over(work, new_attempt(work), tmp_path / "tmp")
+    assert [] == list(set_damaged_aside(work, "b3:00"))
+    assert [] == list((work / "attempts" / "002" / "checkpoints").iterdir())
+    assert [outside / "COMPLETE.json"] == list(outside.iterdir())
 
 
 def test_store_itself_may_be_a_link(tmp_path):

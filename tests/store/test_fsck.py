@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import stat
+import time
 from pathlib import Path
 
 import pytest
@@ -14,10 +15,13 @@ from rlhfc.cli.main import main
 from rlhfc.compile.keys import ACTION_TAG
 from rlhfc.store.digest import bytes_digest, tagged_digest
 from rlhfc.store.files import unique_name
+from rlhfc.store.holder import Holder
+from rlhfc.store.locks import Locks, StoppedError
 from rlhfc.store.store import Store
 from rlhfc.upkeep import fsck as examination
 from rlhfc.upkeep.findings import MEANINGS, Kind
 from rlhfc.upkeep.fsck import fsck
+from rlhfc.upkeep.mend import Mender
 from rlhfc.upkeep.scope import Scope
 
 A = bytes_digest(b"aaa")
@@ -186,19 +190,51 @@ def test_unreferenced_blobs_are_noted(store):
     assert store.blob(A).exists()
 
 
-def test_the_work_of_a_living_run_is_left(store, monkeypatch):
-    """A damaged checkpoint of an attempt that runs is named and not moved."""
+def test_the_work_of_a_living_run_is_left(store):
+    """A damaged checkpoint of an action whose key is held is named and not moved; then it is moved."""
     work = store.work("s", KEY)
     folder = work / "checkpoints" / "step-000001"
     folder.mkdir(parents=True)
     (folder / "COMPLETE.json").write_text('{"step": 1, "total": 2, "files": [{"path": "gone", "size": 1}]}')
-    monkeypatch.setattr("rlhfc.upkeep.mend.lives", lambda work: True)
-    (fate,) = examine(store, repair=True).fates
+    (work / "key.json").write_text(json.dumps({"key": KEY, "pipeline": "p", "stage": "s"}))
+    with Store.open(store.layout.root).locks.key(KEY, Holder.me(), lambda: False, pytest.fail):
+        (fate,) = examine(store, repair=True).fates
     assert ("checkpoint_damaged", False, "a run is at work there") == (
         fate.finding.kind,
         fate.repaired,
         fate.left,
     )
+    assert [True] == [each.repaired for each in examine(store, repair=True).fates]
+    assert not folder.exists()
+
+
+def test_a_run_waits_for_a_repair_and_not_for_the_examination(store, monkeypatch):
+    """Others may make references while files are read, and while a view is mended nobody may."""
+    (store.view(store.lookup(HERE).outputs["model"]) / "stranger").write_text("x")
+    order, before, mend = [], time.sleep, Mender.mend
+
+    def mended(mender, path, finding):
+        with pytest.raises(StoppedError):
+            shared("during")
+        mend(mender, path, finding)
+
+    def shared(when):
+        locks = Locks(store.layout, pytest.fail)
+        monkeypatch.setattr(locks, "_patiently", lambda attempt: attempt() or stopped())
+        with locks.sharing():
+            order.append(when)
+
+    def stopped():
+        raise StoppedError
+
+    def slept(seconds):
+        shared("before")
+        before(seconds)
+
+    monkeypatch.setattr(examination.time, "sleep", slept)
+    monkeypatch.setattr(Mender, "mend", mended)
+    assert [True] == [each.repaired for each in examine(store, repair=True).fates]
+    assert ["before"] == order
 
 
 def test_what_the_command_says(store, capsys):

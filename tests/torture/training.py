@@ -161,9 +161,8 @@ def _await_none(store: Path) -> None:
 def _progress(store: Path) -> int:
     """Grows with each result and with each complete checkpoint that was ever written."""
     actions = len(list((store / "actions").glob("*/*.json")))
-    steps = [
-        int(path.parent.name[5:]) for path in (store / "work").glob("*/checkpoints/step-*/COMPLETE.json")
-    ]
+    complete = (store / "work").glob("*/attempts/*/checkpoints/step-*/COMPLETE.json")
+    steps = [int(path.parent.name[5:]) for path in complete]
     return actions * 10_000 + max(steps, default=0)
 
 
