@@ -308,11 +308,11 @@ def test_stages_without_a_result_are_told(second, shared):
 
 
 def test_record_of_another_stage_is_not_restored(first, second, shared):
-    """A record whose outputs are not those of the stage is refused, and the stage runs."""
+    """A record with outputs that the stage has not is refused, and the stage runs."""
     push(first, shared)
     place, key = FolderPlace(Path(shared)), first.plan()["stages"][0]["key"]
     record = json.loads(place.read(action_path(key), 0, 100_000))
-    record["result"]["outputs"] = {"other": record["result"]["outputs"]["thing"]}
+    record["result"]["outputs"]["other"] = record["result"]["outputs"]["thing"]
     place.replace(action_path(key), json.dumps(record).encode())
     assert "done" == second.run("--target", "a", RLHFC_REMOTE=shared)["a"]
     assert "has other outputs; it is not used" in second.said
