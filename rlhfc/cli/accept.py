@@ -16,7 +16,7 @@ from rlhfc.plan.quantities import value
 from rlhfc.plan.words import sentences
 from rlhfc.store.holder import Holder
 from rlhfc.store.ledger import utc_now
-from rlhfc.store.records import Acceptance
+from rlhfc.store.records import Acceptance, DamagedRecordError
 from rlhfc.store.store import Store
 
 GIT_SECONDS = 2.0
@@ -53,7 +53,13 @@ def _write(store: Store, found: Candidate, grounds: Acceptance, stage: tuple[str
             raise UserError(Diagnostic(message, hint="stop it, or let it end"))
         if store.lookup(key) is not None:
             raise UserError(Diagnostic(f"{stage[1]}: a run has made the result under `{key}` meanwhile"))
-        store.accept(found.result, key, found.stored, grounds, stage)
+        try:
+            store.accept(found.result, key, found.stored, grounds, stage)
+        except DamagedRecordError as damage:
+            hint = "`rlhfc run` makes one"
+            raise UserError(
+                Diagnostic(f"{stage[1]}: there is no result to accept: {damage}", hint=hint)
+            ) from damage
 
 
 def user_name(folder: Path) -> str:

@@ -17,4 +17,4 @@ def test_a_failure_tells_seed_and_last_actions(tmp_path, monkeypatch):
         chaos(tmp_path / "chaos", seconds=20, seed=5)
     assert "a stage yields what it must not" in str(caught.value)
     assert "seed 5" in str(caught.value)
-    assert " run" in str(caught.value).splitlines()[-1]
+    assert "  actor " in str(caught.value).splitlines()[-1]

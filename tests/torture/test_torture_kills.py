@@ -71,7 +71,7 @@ def test_the_harness_sees_what_is_broken(lab, promise):
 
 def test_the_harness_sees_what_is_computed_twice(lab):
     """A step that a checkpoint holds and is taken again, and a published stage that runs, are told."""
-    lab.rlhfc("run", variables={"LAB_KILL": "b:saved-2:stage"})
+    lab.rlhfc("run", variables={"LAB_KILL": "b:saved-2:run"})
     with pytest.raises(BrokenPromiseError, match="steps of b that checkpoint 2 holds were taken again"):
         recovers(Liar(**vars(lab), claim=("b", "step-2")))
     lab.rlhfc("run")
