@@ -15,8 +15,9 @@ from rlhfc.plan.planner import make_plan
 from rlhfc.plan.quantities import value
 from rlhfc.plan.words import sentences
 from rlhfc.store.holder import Holder
+from rlhfc.store.leases import LostLockError
 from rlhfc.store.ledger import utc_now
-from rlhfc.store.records import Acceptance
+from rlhfc.store.records import Acceptance, DamagedRecordError
 from rlhfc.store.store import Store
 
 GIT_SECONDS = 2.0
@@ -53,7 +54,10 @@ def _write(store: Store, found: Candidate, grounds: Acceptance, stage: tuple[str
             raise UserError(Diagnostic(message, hint="stop it, or let it end"))
         if store.lookup(key) is not None:
             raise UserError(Diagnostic(f"{stage[1]}: a run has made the result under `{key}` meanwhile"))
-        store.accept(found.result, key, found.stored, grounds, stage)
+        try:
+            store.accept(found.result, key, found.stored, grounds, stage)
+        except (DamagedRecordError, LostLockError) as error:  # removal was at work
+            raise UserError(Diagnostic(f"{stage[1]}: {error}", hint="run the same command again")) from error
 
 
 def user_name(folder: Path) -> str:

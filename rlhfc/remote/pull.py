@@ -11,6 +11,7 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from blake3 import blake3
@@ -32,6 +33,7 @@ from rlhfc.remote.sign import Trust
 from rlhfc.remote.workers import for_each
 from rlhfc.store import files
 from rlhfc.store.digest import TreeEntry
+from rlhfc.store.leases import LostLockError
 from rlhfc.store.publish import Publisher
 from rlhfc.store.records import ActionResult
 from rlhfc.store.store import Store
@@ -179,11 +181,12 @@ class Puller:
             self.tally.skip()
         while True:
             self._fetch(publisher, missing)
-            with self._store.locks.sharing() as hold:
+            # Frozen until removal took the lock: what is there is looked at once more.
+            with suppress(LostLockError), self._store.locks.sharing() as hold:
                 missing = self._missing(publisher, blobs)
                 if not missing:
-                    hold.check()
-                    taken = publisher.receive(result, trees.values(), document)
+                    last = Publisher(self._store.layout, self._store.lookup, hold.check)
+                    taken = last.receive(result, trees.values(), document)
                     break
         self._store.ledger.append("pulled", key=record.key, source=self._source)
         return taken
