@@ -16,10 +16,12 @@ from rlhfc.store.digest import file_digest
 from rlhfc.store.layout import hex_of
 from rlhfc.store.ledger_lines import DONE_EVENTS, START, read_on
 from rlhfc.store.records import stays_inside
+from rlhfc.store.tags import read_tag
 from rlhfc.upkeep.findings import Finding, Kind
+from rlhfc.upkeep.quota import read_quota
 from rlhfc.upkeep.scope import Scope, strange
 
-LAUNCHED = ("argv.json", "config.json", "env.json")
+LAUNCHED = ("argv.json", "config.json", "env.json", "machine.json")
 
 
 def check_work(scope: Scope, path: Path) -> Iterator[Finding]:
@@ -137,6 +139,8 @@ def check_told(scope: Scope, path: Path) -> Iterator[Finding]:
             told[entry["key"]] = entry["event"] in DONE_EVENTS or told.get(entry["key"], False)
             if entry["event"] == "forgotten":
                 told[entry["key"]] = False
+        if entry["event"] == "collected":
+            told |= dict.fromkeys(entry["keys"], False)
     names = (scope.layout.root / "actions").glob("*/*.json")
     there = {f"b3:{name.parent.name}{name.stem}" for name in names}
     if silent := len(there - told.keys()):
@@ -147,6 +151,23 @@ def check_told(scope: Scope, path: Path) -> Iterator[Finding]:
 
 def _results(count: int) -> str:
     return f"{count} result{'s' if count > 1 else ''}"
+
+
+def check_tag(scope: Scope, path: Path) -> Iterator[Finding]:
+    """A name that people gave to a result."""
+    if path.suffix != ".json" or path.name.startswith("."):
+        yield from strange(scope, path)
+        return
+    scope.read(path)
+    if read_tag(path) is None:
+        yield scope.finding(Kind.TAG_DAMAGED, path, "it does not say which result it names")
+
+
+def check_quota(scope: Scope, path: Path) -> Iterator[Finding]:
+    """How much the store may hold."""
+    scope.read(path)
+    if read_quota(scope.layout) is None:
+        yield scope.finding(Kind.QUOTA_DAMAGED, path, "it does not say how many bytes")
 
 
 def check_stat_cache(scope: Scope, path: Path) -> Iterator[Finding]:
