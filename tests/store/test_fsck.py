@@ -189,12 +189,14 @@ def test_the_work_of_a_living_run_is_left(store):
     work = store.work("s", KEY)
     folder = work / "checkpoints" / "step-000001"
     folder.mkdir(parents=True)
-    (folder / "COMPLETE.json").write_text('{"step": 1, "total": 2, "files": [{"path": "gone", "size": 1}]}')
+    record = {"format": 3, "key": KEY, "step": 1, "total": 2, "files": [{"path": "gone", "size": 1}]}
+    (folder / "COMPLETE.json").write_text(json.dumps(record))
     (work / "key.json").write_text(json.dumps({"key": KEY, "pipeline": "p", "stage": "s"}))
     with Store.open(store.layout.root).locks.key(KEY, Holder.me(), lambda: False, pytest.fail):
         (fate,) = examine(store, repair=True).fates
-    assert ("checkpoint_damaged", False, "a run is at work there") == (
+    assert ("checkpoint_damaged", "`gone` is missing", False, "a run is at work there") == (
         fate.finding.kind,
+        fate.finding.why,
         fate.repaired,
         fate.left,
     )
