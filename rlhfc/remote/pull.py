@@ -29,7 +29,7 @@ from rlhfc.remote.record import (
     decode_shared_document,
     decode_shared_tree,
 )
-from rlhfc.remote.sign import Trust
+from rlhfc.remote.sign import Signers
 from rlhfc.remote.workers import for_each
 from rlhfc.store import files
 from rlhfc.store.digest import TreeEntry
@@ -48,8 +48,8 @@ class GivenUpError(Exception):
 class Finder:
     """Asks a place for records; needs no store."""
 
-    def __init__(self, place: Place, trust: Trust | None) -> None:
-        self._place, self._trust = place, trust
+    def __init__(self, place: Place, signers: Signers | None) -> None:
+        self._place, self._signers = place, signers
 
     def find(self, key: str) -> Shared | None:
         """The record of a key, in one request; None where there is none.
@@ -64,8 +64,8 @@ class Finder:
             return None
         try:
             found = decode_shared(data, key)
-            if self._trust is not None:
-                self._trust.check(found)
+            if self._signers is not None:
+                self._signers.check(found)
         except RefusedError as error:
             raise RefusedError(f"the record of `{key}` in `{self._place.name}`: {error}") from error
         return found
