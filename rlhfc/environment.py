@@ -60,7 +60,7 @@ class Environment:
     hub_cache: Path
     index_folder: Path
     remote: str | None
-    trusted_keys: Path | None
+    signers: Path | None
     signing_key: Path | None
     visible_gpus: str | None
 
@@ -81,7 +81,7 @@ def read_environment(variables: Mapping[str, str] = os.environ) -> Environment:
         hub_cache=_path(variables, "HF_HUB_CACHE") or hub_home / "hub",
         index_folder=cache_home / "rlhfc",
         remote=variables.get("RLHFC_REMOTE") or None,
-        trusted_keys=_path(variables, "RLHFC_SIGNERS"),
+        signers=_path(variables, "RLHFC_SIGNERS"),
         signing_key=_path(variables, "RLHFC_SIGN_WITH"),
         visible_gpus=variables.get("CUDA_VISIBLE_DEVICES"),
     )

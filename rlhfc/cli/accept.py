@@ -15,6 +15,7 @@ from rlhfc.plan.planner import make_plan
 from rlhfc.plan.quantities import value
 from rlhfc.plan.words import sentences
 from rlhfc.store.holder import Holder
+from rlhfc.store.leases import LostLockError
 from rlhfc.store.ledger import utc_now
 from rlhfc.store.records import Acceptance, DamagedRecordError
 from rlhfc.store.store import Store
@@ -55,11 +56,8 @@ def _write(store: Store, found: Candidate, grounds: Acceptance, stage: tuple[str
             raise UserError(Diagnostic(f"{stage[1]}: a run has made the result under `{key}` meanwhile"))
         try:
             store.accept(found.result, key, found.stored, grounds, stage)
-        except DamagedRecordError as damage:
-            hint = "`rlhfc run` makes one"
-            raise UserError(
-                Diagnostic(f"{stage[1]}: there is no result to accept: {damage}", hint=hint)
-            ) from damage
+        except (DamagedRecordError, LostLockError) as error:  # removal was at work
+            raise UserError(Diagnostic(f"{stage[1]}: {error}", hint="run the same command again")) from error
 
 
 def user_name(folder: Path) -> str:

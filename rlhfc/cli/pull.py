@@ -13,7 +13,7 @@ from rlhfc.remote.place import Place, RemoteError
 from rlhfc.remote.progress import Tally
 from rlhfc.remote.pull import Finder, Puller
 from rlhfc.remote.record import RefusedError
-from rlhfc.remote.source import Both, Source, trust_of
+from rlhfc.remote.source import Both, Source, signers_of
 from rlhfc.store.digest import DIGEST
 from rlhfc.store.store import Store
 
@@ -26,16 +26,16 @@ def run(arguments: argparse.Namespace) -> int:
     """
     check_named(arguments)
     environment = read_environment()
-    place, trust = place_named(arguments.source, "--from", environment), trust_of(environment)
+    place, signers = place_named(arguments.source, "--from", environment), signers_of(environment)
     faults: list[str] = []
     try:
         if arguments.spec is not None:
-            reader = Both(Store.open(arguments.store), Source(place, trust, faults.append))
+            reader = Both(Store.open(arguments.store), Source(place, signers, faults.append))
             plan = planned_for(arguments, reader)
             named = _stages(plan)
         else:
             plan, named = None, [(key, key) for key in arguments.key or _all_keys(place)]
-        store, finder = Store.create(arguments.store), Finder(place, trust)
+        store, finder = Store.create(arguments.store), Finder(place, signers)
         puller = Puller(store, finder, place.name, Tally(say))
         failed = [name for name, key in named if not _pull(puller, store, finder, name, key)]
     except RemoteError as error:

@@ -11,6 +11,7 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from blake3 import blake3
@@ -28,10 +29,11 @@ from rlhfc.remote.record import (
     decode_shared_document,
     decode_shared_tree,
 )
-from rlhfc.remote.sign import Trust
+from rlhfc.remote.sign import Signers
 from rlhfc.remote.workers import for_each
 from rlhfc.store import files
 from rlhfc.store.digest import TreeEntry
+from rlhfc.store.leases import LostLockError
 from rlhfc.store.publish import Publisher
 from rlhfc.store.records import ActionResult
 from rlhfc.store.store import Store
@@ -46,8 +48,8 @@ class GivenUpError(Exception):
 class Finder:
     """Asks a place for records; needs no store."""
 
-    def __init__(self, place: Place, trust: Trust | None) -> None:
-        self._place, self._trust = place, trust
+    def __init__(self, place: Place, signers: Signers | None) -> None:
+        self._place, self._signers = place, signers
 
     def find(self, key: str) -> Shared | None:
         """The record of a key, in one request; None where there is none.
@@ -62,8 +64,8 @@ class Finder:
             return None
         try:
             found = decode_shared(data, key)
-            if self._trust is not None:
-                self._trust.check(found)
+            if self._signers is not None:
+                self._signers.check(found)
         except RefusedError as error:
             raise RefusedError(f"the record of `{key}` in `{self._place.name}`: {error}") from error
         return found
@@ -179,11 +181,12 @@ class Puller:
             self.tally.skip()
         while True:
             self._fetch(publisher, missing)
-            with self._store.locks.sharing() as hold:
+            # Frozen until removal took the lock: what is there is looked at once more.
+            with suppress(LostLockError), self._store.locks.sharing() as hold:
                 missing = self._missing(publisher, blobs)
                 if not missing:
-                    hold.check()
-                    taken = publisher.receive(result, trees.values(), document)
+                    last = Publisher(self._store.layout, self._store.lookup, hold.check)
+                    taken = last.receive(result, trees.values(), document)
                     break
         self._store.ledger.append("pulled", key=record.key, source=self._source)
         return taken

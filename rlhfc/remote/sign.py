@@ -40,7 +40,7 @@ class Signer:
         return record.model_copy(update={"signature": Signature(signer=self.name, value=value)})
 
 
-class Trust:
+class Signers:
     """Whose signatures count."""
 
     def __init__(self, keys: dict[str, Ed25519PublicKey]) -> None:
@@ -89,7 +89,7 @@ def read_signer(path: Path) -> Signer:
     return Signer(private)
 
 
-def read_trust(path: Path) -> Trust:
+def read_signers(path: Path) -> Signers:
     """Read the public keys of those who are trusted: one a line, as in ``authorized_keys``.
 
     Raises:
@@ -120,7 +120,7 @@ def read_trust(path: Path) -> Trust:
             raise UserError(Diagnostic(message, hint="copy the line from the `.pub` file")) from error
     if not found:
         raise UserError(Diagnostic(f"`{path}` has no key that is trusted", hint=MAKE))
-    return Trust(found)
+    return Signers(found)
 
 
 def _check_library() -> None:

@@ -20,7 +20,7 @@ from rlhfc.remote.place import Place, RemoteError
 from rlhfc.remote.progress import Tally
 from rlhfc.remote.pull import Finder, Puller
 from rlhfc.remote.record import RefusedError, Shared
-from rlhfc.remote.sign import Trust, read_trust
+from rlhfc.remote.sign import Signers, read_signers
 from rlhfc.store.records import ActionResult
 from rlhfc.store.store import Store
 
@@ -40,12 +40,12 @@ class Source:
     def __init__(
         self,
         place: Place,
-        trust: Trust | None,
+        signers: Signers | None,
         warn: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = place.name
-        self._finder = Finder(place, trust)
+        self._finder = Finder(place, signers)
         self._warn, self._clock = warn, clock
         self._answers: dict[str, _Answer] = {}
         self._usable = True
@@ -120,16 +120,16 @@ def configured_source(environment: Environment, warn: Callable[[str], None]) -> 
     """
     if environment.remote is None:
         return None
-    return Source(open_place(environment.remote), trust_of(environment), warn)
+    return Source(open_place(environment.remote), signers_of(environment), warn)
 
 
-def trust_of(environment: Environment) -> Trust | None:
+def signers_of(environment: Environment) -> Signers | None:
     """Whose signatures are asked for, or None where none are.
 
     Raises:
         UserError: the file cannot be read, or holds no key.
     """
-    return read_trust(environment.trusted_keys) if environment.trusted_keys is not None else None
+    return read_signers(environment.signers) if environment.signers is not None else None
 
 
 class Both:

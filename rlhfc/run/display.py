@@ -94,7 +94,7 @@ class PlainDisplay:
     ) -> None:
         self._board, self._stream, self._streams, self._clock = board, stream, streams, clock
         self._meter = Meter(clock)
-        self._states: dict[str, State] = {}
+        self._states: dict[str, tuple[State, float | None]] = {}
         self._told: dict[str, tuple[float, Reading]] = {}
 
     def refresh(self) -> None:
@@ -104,8 +104,10 @@ class PlainDisplay:
         if self._streams is not None:
             lines += self._streams.new_lines(rows)
         for row in rows:
-            if self._states.get(row.stage, State.WAITING) is not row.state:
-                self._states[row.stage] = row.state
+            # What was launched again between two looks is in the same state, and has been launched later.
+            now = (row.state, row.started if row.state is State.RUNNING else None)
+            if self._states.get(row.stage, (State.WAITING, None)) != now:
+                self._states[row.stage] = now
                 self._told[row.stage] = (self._clock(), self._meter.read(row))
                 lines += [f"{row.stage}: {text}" for text in [transition(row)] if text]
             elif row.state is State.RUNNING:

@@ -6,7 +6,7 @@ from rlhfc.compile.action import Action
 from rlhfc.plan.verdict import StagePlan
 from rlhfc.remote.pull import GivenUpError
 from rlhfc.remote.source import Source
-from rlhfc.run.outcome import StageOutcome, State
+from rlhfc.run.outcome import Failure, StageOutcome, State
 from rlhfc.run.shop import Workshop
 from rlhfc.store.holder import Holder
 from rlhfc.store.locks import StoppedError
@@ -36,6 +36,10 @@ def restore(shop: Workshop, source: Source, action: Action, planned: StagePlan) 
             result = source.restore(store, key, action.kind.outputs, stopping)
     except (StoppedError, GivenUpError):
         return StageOutcome(action.stage, action.kind.name, State.WAITING, key)
+    except OSError as error:  # of our own store; what the shared one refuses is told and passed over
+        place = f": `{error.filename}`" if error.filename else ""
+        failure = Failure(f"it could not be restored: {error.strerror or error}{place}")
+        return StageOutcome(action.stage, action.kind.name, State.FAILED, key, failure=failure)
     if result is None:
         return None
     return StageOutcome(action.stage, action.kind.name, State.RESTORED, key, result=result)

@@ -49,6 +49,7 @@ class StageRun:
         self.before: ActionResult | None = None
         self.hold = Hold()
         self.attempt: AttemptRun | None = None
+        self.began = 0.0  # the first launch; where there is none it counts for nothing
         self.faults: list[Fault] = []
 
     def perform(self) -> StageOutcome:
@@ -187,6 +188,8 @@ class StageRun:
         recorded = self.document["recorded"] | {f"params.{name}": value for name, value in changes.items()}
         document = {**self.document, "recorded": recorded}
         attempt = AttemptRun(shop, Order(action, self.key, document, inputs, grant, changes), self.hold)
+        if self.attempt is None:
+            self.began = attempt.began
         self.attempt = attempt
         with self._settled(attempt):
             manifest = attempt.run()
@@ -262,7 +265,7 @@ class StageRun:
             kind=self.action.kind.name,
             state=state,
             key=self.key,
-            seconds=time.monotonic() - attempt.began if attempt is not None else 0.0,
+            seconds=time.monotonic() - self.began if attempt is not None else 0.0,
             attempt=attempt.folder.number if attempt is not None else None,
             result=result,
             failure=failure,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from rlhfc.observe import LOOKED
+from rlhfc.store.records import stays_inside
 
 FORMAT = 3
 COMPLETE = "COMPLETE.json"
@@ -70,7 +71,7 @@ def set_damaged_aside(work: Path, key: str) -> Iterator[str]:
     for folder in reversed(step_folders(work)):
         if not (folder / COMPLETE).exists():
             continue
-        flaw = _flaw(folder, key)
+        flaw = checkpoint_flaw(folder, key)
         if flaw is None:
             return
         aside = _aside(folder)
@@ -111,30 +112,43 @@ def _size(path: Path) -> int:
     return path.stat().st_size
 
 
-def _flaw(folder: Path, key: str) -> str | None:
+def checkpoint_flaw(folder: Path, key: str, holds: Callable[[Path, str], bool] | None = None) -> str | None:
+    """Why a checkpoint that was completed cannot be resumed from; None when it can.
+
+    Args:
+        folder: ``step-<number>``.
+        key: of its action, or how that begins.
+        holds: whether a file has the bytes of a digest; None reads it.
+    """
     try:
         record = json.loads((folder / COMPLETE).read_bytes())
         if record["format"] != FORMAT:
             return f"format {record['format']}, and this is {FORMAT}"
-        if record["key"] != key:
+        if not record["key"].startswith(key):
             return "it belongs to another action"
-        return next(filter(None, (_file_flaw(folder, file) for file in record["files"])), None)
-    except (OSError, ValueError, KeyError, TypeError):
+        if int(record["step"]) != int(folder.name.removeprefix("step-")) or int(record["total"]) < 0:
+            return f"`{COMPLETE}` is that of another step"
+        return next(filter(None, (_file_flaw(folder, file, holds) for file in record["files"])), None)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return f"`{COMPLETE}` cannot be read"
 
 
-def _file_flaw(folder: Path, file: dict[str, Any]) -> str | None:
-    from rlhfc.store.digest import file_digest  # a plan never hashes checkpoints
-
+def _file_flaw(folder: Path, file: dict[str, Any], holds: Callable[[Path, str], bool] | None) -> str | None:
     path = folder / file["path"]
-    if not path.is_file():
+    if not stays_inside(file["path"]) or not path.is_file():
         return f"`{file['path']}` is missing"
     size = path.stat().st_size
     if size != file["size"]:
         return f"`{file['path']}` has {size:,} bytes instead of {file['size']:,}"
-    if file_digest(path) != file["digest"]:
+    if not (holds or _reads_as)(path, file["digest"]):
         return f"the bytes of `{file['path']}` are not those written"
     return None
+
+
+def _reads_as(path: Path, digest: str) -> bool:
+    from rlhfc.store.digest import file_digest  # a plan never hashes checkpoints
+
+    return file_digest(path) == digest
 
 
 def _aside(folder: Path) -> Path:

@@ -68,8 +68,8 @@ class Pins:
                 return
             self._keys.add(key)
             self._trees |= fresh
-            # A full disk is told by what the run makes, which will not fit either.
-            with self._locks.sharing(), suppress(OSError):
+            # A full disk, for lease or pin, is told by what the run makes, which will not fit either.
+            with suppress(OSError), self._locks.sharing():
                 self._write()
 
     def drop(self) -> None:

@@ -106,12 +106,19 @@ class Publisher:
         return self._put_result(result)
 
     def has_blob(self, digest: str, size: int) -> bool:
-        """Whether the blob is there, as far as its size and its seal tell."""
+        """Whether the blob is there: told by its size and its seal; one without a seal is read.
+
+        Raises:
+            OSError: it cannot be read, for another reason than that the disk is broken there.
+        """
+        path = self._layout.blob(digest)
         try:
-            state = self._layout.blob(digest).stat()
-        except FileNotFoundError:
+            state = path.stat()
+            return state.st_size == size and (is_sealed(state, digest) or verified(path, digest))
+        except OSError as error:
+            if error.errno not in BROKEN | {errno.ENOENT}:
+                raise
             return False
-        return state.st_size == size and is_sealed(state, digest)
 
     def keep_blob(self, path: Path, digest: str) -> None:
         """Make a file that is known to have this digest a blob."""

@@ -46,14 +46,14 @@ def check_name(name: str) -> None:
 def read_tags(layout: Layout) -> Iterator[Tag]:
     """All tags, by name. What cannot be read is passed over: see :func:`damaged_tags`."""
     for path in _files(layout):
-        found = _read(path)
+        found = read_tag(path)
         if found is not None:
             yield found
 
 
 def damaged_tags(layout: Layout) -> list[Path]:
     """Files of tags that do not say what they name."""
-    return [path for path in _files(layout) if _read(path) is None]
+    return [path for path in _files(layout) if read_tag(path) is None]
 
 
 def write_tag(layout: Layout, tag: Tag) -> None:
@@ -76,7 +76,8 @@ def _files(layout: Layout) -> list[Path]:
     return sorted(path for path in layout.tags.glob("*.json") if not path.name.startswith("."))
 
 
-def _read(path: Path) -> Tag | None:
+def read_tag(path: Path) -> Tag | None:
+    """The tag in a file; None when it is damaged."""
     try:
         text = json.loads(path.read_bytes())
         text.pop("format")

@@ -35,6 +35,8 @@ class Kind(StrEnum):
     WORK_DAMAGED = "work_damaged"
     CHECKPOINT_DAMAGED = "checkpoint_damaged"
     CHECKPOINT_UNFINISHED = "checkpoint_unfinished"
+    TAG_DAMAGED = "tag_damaged"
+    QUOTA_DAMAGED = "quota_damaged"
     CACHE_DAMAGED = "cache_damaged"
     LEDGER_LINE = "ledger_line"
     LEDGER_SILENT = "ledger_silent"
@@ -82,6 +84,10 @@ MEANINGS = {
     Kind.WORK_DAMAGED: Meaning(Grade.DAMAGE, "what is told of an attempt", ASIDE),
     Kind.CHECKPOINT_DAMAGED: Meaning(Grade.DAMAGE, "the steps since the checkpoint before it", ASIDE),
     Kind.CHECKPOINT_UNFINISHED: Meaning(Grade.NOTE, "nothing: it counts for nothing", "nothing"),
+    Kind.TAG_DAMAGED: Meaning(
+        Grade.DAMAGE, "which result has the name; until it goes, `gc` removes nothing", ASIDE
+    ),
+    Kind.QUOTA_DAMAGED: Meaning(Grade.DAMAGE, "the limit: set it again with `rlhfc gc --quota`", ASIDE),
     Kind.CACHE_DAMAGED: Meaning(Grade.UNTIDY, "nothing: it is made again", ASIDE),
     Kind.LEDGER_LINE: Meaning(
         Grade.NOTE, "what the line told, in histories and reasons", "nothing: the ledger only grows"

@@ -31,7 +31,9 @@ from rlhfc.upkeep.results import (
 from rlhfc.upkeep.running import (
     check_ledger,
     check_plan,
+    check_quota,
     check_stat_cache,
+    check_tag,
     check_told,
     check_work,
 )
@@ -160,6 +162,8 @@ def _sections(layout: Layout) -> Iterator[tuple[Check, Iterable[Path]]]:
     yield check_work, _in(root / "work")
     yield check_ledger, [layout.ledger]
     yield check_told, [layout.ledger]
+    yield check_tag, _in(layout.tags)
+    yield check_quota, [root / "quota.json"]
     yield check_stat_cache, [root / STAT_CACHE]
     yield check_plan, _in(root / "plans")
     yield strange, _in(layout.scratch)

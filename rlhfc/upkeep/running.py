@@ -5,21 +5,21 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from rlhfc.compile.digests import decode_cache
 from rlhfc.plan import memo
 from rlhfc.run.attempt import Attempt, attempts
 from rlhfc.store import ledger_index
-from rlhfc.store.checkpoints import COMPLETE, places
+from rlhfc.store.checkpoints import COMPLETE, FORMAT, checkpoint_flaw, places
 from rlhfc.store.digest import file_digest
 from rlhfc.store.layout import hex_of
 from rlhfc.store.ledger_lines import DONE_EVENTS, START, read_on
-from rlhfc.store.records import stays_inside
+from rlhfc.store.tags import read_tag
 from rlhfc.upkeep.findings import Finding, Kind
+from rlhfc.upkeep.quota import read_quota
 from rlhfc.upkeep.scope import Scope, strange
 
-LAUNCHED = ("argv.json", "config.json", "env.json")
+LAUNCHED = ("argv.json", "config.json", "env.json", "machine.json")
 
 
 def check_work(scope: Scope, path: Path) -> Iterator[Finding]:
@@ -85,31 +85,25 @@ def _check_checkpoint(scope: Scope, folder: Path, digits: str) -> Iterator[Findi
     if not complete.exists():
         yield scope.finding(Kind.CHECKPOINT_UNFINISHED, folder, f"it has no `{COMPLETE}`")
         return
+    if _is_older(scope.read(complete)):
+        return  # an earlier rlhfc's: the next launch says so and puts it aside
+    flaw = checkpoint_flaw(folder, f"b3:{digits}", lambda file, digest: _holds(scope, file, digest))
+    if flaw is not None:
+        yield scope.finding(Kind.CHECKPOINT_DAMAGED, folder, flaw)
+
+
+def _is_older(data: bytes) -> bool:
     try:
-        record = json.loads(scope.read(complete))
-        step, key = int(record["step"]), record.get("key")
-        whole = step == int(folder.name.removeprefix("step-")) and int(record["total"]) >= 0
-        whole = whole and (key is None or hex_of(key).startswith(digits))
-        wrong = None if whole else COMPLETE
-        wrong = wrong or next(
-            (row["path"] for row in record["files"] if not _is_whole(scope, folder, row)), None
-        )
-    except (ValueError, KeyError, TypeError, AttributeError):
-        wrong = COMPLETE
-    if wrong is not None:
-        yield scope.finding(Kind.CHECKPOINT_DAMAGED, folder, f"`{wrong}` is gone or damaged")
-
-
-def _is_whole(scope: Scope, folder: Path, row: dict[str, Any]) -> bool:
-    path = folder / row["path"]
-    if not stays_inside(row["path"]) or not path.is_file() or path.stat().st_size != row["size"]:
+        return bool(json.loads(data).get("format", 1) < FORMAT)
+    except (ValueError, TypeError, AttributeError):
         return False
-    digest = row.get("digest")
-    if digest is None or scope.quick:
-        scope.count(0)
-        return True
-    scope.count(row["size"])
-    return bool(file_digest(path) == digest)
+
+
+def _holds(scope: Scope, path: Path, digest: str) -> bool:
+    """Whether a file of a checkpoint has these bytes; who is quick believes its size."""
+    size = 0 if scope.quick else path.stat().st_size
+    scope.count(size)
+    return scope.quick or file_digest(path) == digest
 
 
 def check_ledger(scope: Scope, path: Path) -> Iterator[Finding]:
@@ -137,6 +131,8 @@ def check_told(scope: Scope, path: Path) -> Iterator[Finding]:
             told[entry["key"]] = entry["event"] in DONE_EVENTS or told.get(entry["key"], False)
             if entry["event"] == "forgotten":
                 told[entry["key"]] = False
+        if entry["event"] == "collected":
+            told |= dict.fromkeys(entry["keys"], False)
     names = (scope.layout.root / "actions").glob("*/*.json")
     there = {f"b3:{name.parent.name}{name.stem}" for name in names}
     if silent := len(there - told.keys()):
@@ -147,6 +143,23 @@ def check_told(scope: Scope, path: Path) -> Iterator[Finding]:
 
 def _results(count: int) -> str:
     return f"{count} result{'s' if count > 1 else ''}"
+
+
+def check_tag(scope: Scope, path: Path) -> Iterator[Finding]:
+    """A name that people gave to a result."""
+    if path.suffix != ".json" or path.name.startswith("."):
+        yield from strange(scope, path)
+        return
+    scope.read(path)
+    if read_tag(path) is None:
+        yield scope.finding(Kind.TAG_DAMAGED, path, "it does not say which result it names")
+
+
+def check_quota(scope: Scope, path: Path) -> Iterator[Finding]:
+    """How much the store may hold."""
+    scope.read(path)
+    if read_quota(scope.layout) is None:
+        yield scope.finding(Kind.QUOTA_DAMAGED, path, "it does not say how many bytes")
 
 
 def check_stat_cache(scope: Scope, path: Path) -> Iterator[Finding]:

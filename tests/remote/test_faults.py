@@ -1,10 +1,12 @@
 """A bad line to S3, a server that errs, and what a run does about a place that fails."""
 
+import errno
 import random
 import socket
 import threading
 import time
 from contextlib import suppress
+from types import SimpleNamespace
 
 import pytest
 from team import FILES, Recording, contents, drafts, published
@@ -15,6 +17,7 @@ from rlhfc.remote.place import FolderPlace, PassingError, action_path, blob_path
 from rlhfc.remote.pull import GivenUpError
 from rlhfc.remote.record import RefusedError
 from rlhfc.remote.source import BELIEVED_SECONDS, Both, Source
+from rlhfc.run.restore import restore
 from rlhfc.store.digest import bytes_digest
 
 ERROR = b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
@@ -185,6 +188,23 @@ def test_disk_that_fails_while_restoring_costs_a_warning(team, tmp_path, monkeyp
     assert source.restore(team.store("b"), result.key, ["thing"], lambda: False) is None
     assert [f"`{result.key}` could not be restored: No space left on device"] == warned
     assert source.find(result.key) is None
+
+
+def test_lock_that_cannot_be_taken_fails_the_stage_alone(team, monkeypatch):
+    """An error of our own disk at the lock is the stage's failure, not the end of the run."""
+    store = team.store("b")
+
+    def key(*_):
+        raise OSError(errno.EIO, "Input/output error", "locks/0")
+
+    monkeypatch.setattr(store.locks, "key", key)
+    shop = SimpleNamespace(store=store, run="r", control=SimpleNamespace(stopping=lambda: False))
+    action = SimpleNamespace(stage="a", kind=SimpleNamespace(name="toy"))
+    ended = restore(shop, None, action, SimpleNamespace(key="b3:00"))
+    assert ("failed", "it could not be restored: Input/output error: `locks/0`") == (
+        ended.state,
+        ended.failure.message,
+    )
 
 
 def test_stop_ends_a_restore(team, tmp_path):

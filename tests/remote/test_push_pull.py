@@ -16,6 +16,8 @@ from rlhfc.remote.opening import open_place
 from rlhfc.remote.place import FolderPlace, PassingError, RemoteError, action_path, blob_path, tree_path
 from rlhfc.remote.pull import Finder
 from rlhfc.remote.record import RefusedError
+from rlhfc.store.digest import bytes_digest
+from rlhfc.store.leases import Hold, LostLockError
 from rlhfc.store.records import DamagedRecordError
 
 
@@ -176,6 +178,46 @@ def test_rotten_blob_is_not_pushed(team, place):
     with pytest.raises(DamagedRecordError, match="is not what was stored"):
         team.push("a", place, result)
     assert [] == list(place.names("actions"))
+
+
+def test_blob_that_may_not_be_sealed_counts(team, place, monkeypatch):
+    """One that is here and whole, and another user's, is read and not fetched; the pull comes to an end."""
+    result = team.result("a")
+    team.push("a", place, result)
+    there = team.store("b").blob(bytes_digest(FILES["model.bin"]))
+    there.parent.mkdir()
+    there.write_bytes(FILES["model.bin"])
+    utime, fetch = os.utime, Finder.fetch
+
+    def of_another(path, *times, **more):
+        if isinstance(path, int):
+            raise PermissionError
+        utime(path, *times, **more)
+
+    def fetched(finder, digest, *more):
+        assert there != team.store("b").blob(digest)
+        fetch(finder, digest, *more)
+
+    monkeypatch.setattr(os, "utime", of_another)
+    monkeypatch.setattr(Finder, "fetch", fetched)
+    team.pull("b", place, result.key)
+    assert result == team.store("b").lookup(result.key)
+
+
+def test_pull_that_was_frozen_looks_again(team, place, monkeypatch):
+    """A pull that lost the store's lock while it froze is no failure: what is there is looked at again."""
+    result = team.result("a")
+    team.push("a", place, result)
+    looks = []
+
+    def check(hold):
+        looks.append(hold)
+        if len(looks) == 1:
+            raise LostLockError
+
+    monkeypatch.setattr(Hold, "check", check)
+    team.pull("b", place, result.key)
+    assert (2, result) == (len(looks), team.store("b").lookup(result.key))
 
 
 def test_disk_that_is_too_small(team, place, monkeypatch):

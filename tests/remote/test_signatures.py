@@ -17,7 +17,7 @@ from team import files_of, published
 from rlhfc.errors import UserError
 from rlhfc.remote.place import FolderPlace, action_path
 from rlhfc.remote.record import RECORD_LIMIT, RefusedError
-from rlhfc.remote.sign import read_signer, read_trust
+from rlhfc.remote.sign import read_signer, read_signers
 
 
 class Keys:
@@ -60,7 +60,7 @@ class Keys:
         path = self.folder / "trusted"
         lines = [f"{self.signer(name).name} {name}@example.org" for name in names]
         path.write_text("\n".join(["# the team", "", *lines, ""]))
-        return read_trust(path)
+        return read_signers(path)
 
 
 @pytest.fixture
@@ -176,10 +176,10 @@ def test_keys_that_are_none(keys, tmp_path):
         (read_signer, locked.name),
         (read_signer, rsa.name),
         (read_signer, "empty"),
-        (read_trust, "missing"),
-        (read_trust, "empty"),
-        (read_trust, "wrong"),
-        (read_trust, "torn"),
+        (read_signers, "missing"),
+        (read_signers, "empty"),
+        (read_signers, "wrong"),
+        (read_signers, "torn"),
     ):
         with pytest.raises(UserError) as error:
             read(tmp_path / name)

@@ -7,6 +7,7 @@ import pytest
 
 from rlhfc.cli.main import main
 from rlhfc.store.holder import Holder
+from rlhfc.store.store import Store
 
 CHAIN = {"a": {"value": 1}, "b": {"value": 2, "left": "a.thing"}, "c": {"value": 3, "left": "b.thing"}}
 EDITED = {**CHAIN, "b": {"value": 20, "left": "a.thing", "log_every": 3}}
@@ -154,6 +155,21 @@ def test_a_run_that_makes_it_now(done, capsys):
         assert (
             f"error: b: a run is making the result under `{key}` now\nhint: stop it, or let it end\n"
         ) == refused(done, capsys, "b", "--why", "x")
+
+
+def test_a_result_that_is_removed_meanwhile(done, capsys, monkeypatch):
+    """Removal at work between the look and the acceptance is told, with what to do."""
+    real = Store.accept
+
+    def accept(store, result, *more):
+        store.forget(result.key, result)
+        return real(store, result, *more)
+
+    monkeypatch.setattr(Store, "accept", accept)
+    key = done.store().last_key("toys", "b")
+    assert (f"error: b: the result under `{key}` is gone\nhint: run the same command again\n") == refused(
+        done, capsys, "b", "--why", "x"
+    )
 
 
 def test_who_accepts(done, capsys, monkeypatch):

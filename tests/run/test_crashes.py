@@ -37,9 +37,8 @@ def test_damaged_checkpoint_costs_its_steps_only(bench):
     first.kill()
     first.wait()
     wait_for(lambda: not bench.living(), 5)
-    newest = max(
-        (bench.folder / "store" / "work").glob("a-*/attempts/*/checkpoints/step-*/COMPLETE.json")
-    ).parent
+    checkpoints = (bench.folder / "store" / "work").glob("a-*/attempts/*/checkpoints")
+    newest = max(path for folder in checkpoints for path in folder.glob("step-*/COMPLETE.json")).parent
     (newest / "state").write_text("x")
     aside = newest.name.replace("step", "damaged") + "-1"
     status, _, err = finish(bench.start())

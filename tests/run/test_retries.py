@@ -40,6 +40,8 @@ def test_a_killed_stage_is_launched_again_from_its_checkpoint(bench):
     assert any(line.startswith("a: killed by signal 9; launching it again in") for line in bench.said)
     found = [(s.fault, s.checkpoint_before, s.checkpoint_after) for s in statuses(bench)]
     assert [(Fault.MACHINE, 0, 1), (None, 1, 4)] == found
+    times = [float(line.split()[-1]) for line in bench.trace_file.read_text().splitlines()]
+    assert times[-1] - times[0] <= outcome.stages["a"].seconds  # both launches
     entry = retried(bench)[0]
     assert ("a", 1, "machine", "killed by signal 9") == tuple(
         entry[name] for name in ("stage", "attempt", "fault", "reason")

@@ -98,7 +98,7 @@ def pattern(tmp_path_factory) -> Bench:
             folder.mkdir(parents=True)
             (folder / "state").write_text(str(step))
             row = {"path": "state", "size": 1, "digest": bytes_digest(str(step).encode())}
-            record = {"step": step, "total": 4, "ranks": 1, "files": [row]}
+            record = {"format": 3, "key": KEY, "step": step, "total": 4, "files": [row]}
             (folder / "COMPLETE.json").write_text(json.dumps(record))
         assert 0 == main(["plan", str(bench.spec), "--store", str(store.layout.root), "--detailed-exitcode"])
     return bench

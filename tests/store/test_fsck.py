@@ -18,10 +18,12 @@ from rlhfc.store.files import unique_name
 from rlhfc.store.holder import Holder
 from rlhfc.store.locks import Locks, StoppedError
 from rlhfc.store.store import Store
+from rlhfc.store.tags import Tag, damaged_tags, write_tag
 from rlhfc.upkeep import fsck as examination
 from rlhfc.upkeep.findings import MEANINGS, Kind
 from rlhfc.upkeep.fsck import fsck
 from rlhfc.upkeep.mend import Mender
+from rlhfc.upkeep.quota import write_quota
 from rlhfc.upkeep.scope import Scope
 
 A = bytes_digest(b"aaa")
@@ -195,12 +197,14 @@ def test_the_work_of_a_living_run_is_left(store):
     work = store.work("s", KEY)
     folder = work / "checkpoints" / "step-000001"
     folder.mkdir(parents=True)
-    (folder / "COMPLETE.json").write_text('{"step": 1, "total": 2, "files": [{"path": "gone", "size": 1}]}')
+    record = {"format": 3, "key": KEY, "step": 1, "total": 2, "files": [{"path": "gone", "size": 1}]}
+    (folder / "COMPLETE.json").write_text(json.dumps(record))
     (work / "key.json").write_text(json.dumps({"key": KEY, "pipeline": "p", "stage": "s"}))
     with Store.open(store.layout.root).locks.key(KEY, Holder.me(), lambda: False, pytest.fail):
         (fate,) = examine(store, repair=True).fates
-    assert ("checkpoint_damaged", False, "a run is at work there") == (
+    assert ("checkpoint_damaged", "`gone` is missing", False, "a run is at work there") == (
         fate.finding.kind,
+        fate.finding.why,
         fate.repaired,
         fate.left,
     )
@@ -273,6 +277,25 @@ def test_what_is_no_store_is_refused(tmp_path, capsys):
         "is newer than" in errors,
     ] == [True] * 3
     assert "rlhfc-store 2\n" == store.layout.version.read_text()
+
+
+def test_what_was_removed_is_not_missed(store):
+    """A result that removal took is not one that the ledger tells of and is gone."""
+    store.layout.action(HERE).unlink()
+    assert ["result_gone", "unreferenced", "unreferenced"] == kinds(examine(store))
+    store.ledger.append("collected", keys=[HERE])
+    assert ["unreferenced", "unreferenced"] == kinds(examine(store))
+
+
+def test_tags_and_the_quota_are_looked_at(store):
+    """Those that do not say what they should are put aside, so that removal goes on."""
+    write_tag(store.layout, Tag("good", HERE, "p", "s", "Ada", "2026-11-22T00:00:00.000+00:00"))
+    write_quota(store.layout, 10**9)
+    assert [] == kinds(examine(store))
+    (store.layout.tags / "bad.json").write_text("{}")
+    (store.layout.root / "quota.json").write_text("{}")
+    assert ["tag_damaged", "quota_damaged"] == kinds(examine(store, repair=True))
+    assert ([], []) == (kinds(examine(store)), damaged_tags(store.layout))
 
 
 def test_progress_is_told_now_and_then(store, monkeypatch, capsys):

@@ -1,5 +1,6 @@
 """Removal: what it keeps, in which order it takes the rest, and that a crash leaves a whole store."""
 
+import errno
 import json
 import os
 import shutil
@@ -39,6 +40,18 @@ def key_of(number: int) -> str:
 def on_cpu(key: str, seconds: float) -> tuple[float, float]:
     """What a result took, when all are made on the CPU."""
     return 0.0, seconds
+
+
+def test_pin_that_cannot_be_written_ends_no_run(tmp_path, monkeypatch):
+    """Neither a pin nor the lease for it fits on a full disk, and a run goes on without."""
+    store = Store.create(tmp_path / "store")
+
+    def full():
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(store.locks, "sharing", full)
+    Pins(store.layout, store.locks, Holder.me()).keep(key_of(1))
+    assert [] == list(read_pins(store.layout))
 
 
 def fill(store: Store, folder: Path, *results: dict) -> list[str]:

@@ -54,6 +54,12 @@ DAMAGE = {
     ),
     "cut": (lambda folder: os.truncate(folder / "state.bin", 1), "`state.bin` has 1 bytes instead of 3"),
     "gone": (lambda folder: (folder / "state.bin").unlink(), "`state.bin` is missing"),
+    "renamed": (
+        lambda folder: (folder / "COMPLETE.json").write_text(
+            (folder / "COMPLETE.json").read_text().replace('"step": 30', '"step": 20')
+        ),
+        "`COMPLETE.json` is that of another step",
+    ),
     "record": (lambda folder: os.truncate(folder / "COMPLETE.json", 0), "`COMPLETE.json` cannot be read"),
 }
 
