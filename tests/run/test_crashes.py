@@ -48,6 +48,23 @@ def test_damaged_checkpoint_costs_its_steps_only(bench):
     assert f"a: resumed at step {int(newest.name[5:]) - 1}" in err
 
 
+def test_metrics_without_a_checkpoint_are_no_ones(bench):
+    """What an attempt measured that left nothing to go on from is not the next one's."""
+    bench.write(a=SLOW)
+    first = bench.start()
+    wait_for(lambda: list((bench.folder / "store" / "work").glob("a-*/attempts/001/metrics.jsonl")))
+    first.kill()
+    first.wait()
+    wait_for(lambda: not bench.living(), 5)
+    (attempt,) = (bench.folder / "store" / "work").glob("a-*/attempts/001")
+    for complete in attempt.glob("checkpoints/*/COMPLETE.json"):
+        complete.unlink()
+    with (attempt / "metrics.jsonl").open("a") as lines:
+        lines.write('{"step": 0, "loss": "of nobody"}\n')
+    assert 0 == finish(bench.start())[0]
+    assert "of nobody" not in [line.get("loss") for line in metrics(bench, "a")]
+
+
 def metrics(bench, stage: str) -> list[dict]:
     """Metric lines of a stage's result."""
     store = bench.store()

@@ -12,7 +12,7 @@ from rlhfc.cli.main import main
 from rlhfc.run import attempt as module
 from rlhfc.run import executor
 from rlhfc.run.attempt import attempts, new_attempt, remove_outputs, take_over
-from rlhfc.store.checkpoints import newest_checkpoint, read_metrics
+from rlhfc.store.checkpoints import FORMAT, newest_checkpoint, read_metrics
 from rlhfc.store.holder import Holder
 from rlhfc.store.pins import read_pins
 from rlhfc.store.store import Store
@@ -160,13 +160,17 @@ def test_result_that_was_found_is_pinned_at_once(bench, monkeypatch):
     assert {"a": "cached", "b": "done"} == {name: str(ended.state) for name, ended in outcome.stages.items()}
 
 
+KEY = f"b3:{'0' * 64}"
+
+
 def checkpoint(place, step: int, *, complete: bool = True) -> None:
     """A checkpoint of a step in an attempt's folder, with the metrics up to it."""
     folder = place / "checkpoints" / f"step-{step:06d}"
     folder.mkdir(parents=True)
     (folder / "state").write_text("x")
     if complete:
-        record = {"step": step, "total": 9, "files": [{"path": "state", "size": 1}]}
+        files = [{"path": "state", "size": 1}]
+        record = {"format": FORMAT, "key": KEY, "step": step, "total": 9, "files": files}
         (folder / "COMPLETE.json").write_text(json.dumps(record))
     (place / "metrics.jsonl").write_text(f'{{"step": {step}}}\n')
 
@@ -183,29 +187,20 @@ def test_attempt_takes_over_what_is_complete(tmp_path):
     assert ["step-000003"] == [path.name for path in (second.folder / "checkpoints").iterdir()]
     assert '{"step": 6}\n' == (second.folder / "metrics.jsonl").read_text()
     assert ["metrics.jsonl"] == [path.name for path in first.folder.iterdir()]
-    assert (3, 9) == newest_checkpoint(tmp_path)
-
-
-def test_attempt_without_checkpoint_starts_its_metrics_anew(tmp_path):
-    """Metrics of an attempt that left nothing to go on from are no one's."""
-    (tmp_path / "tmp").mkdir()
-    checkpoint(new_attempt(tmp_path).folder, 3, complete=False)
-    second = new_attempt(tmp_path)
-    take_over(tmp_path, second, tmp_path / "tmp")
-    assert ["checkpoints"] == [path.name for path in second.folder.iterdir()]
+    assert (3, 9) == newest_checkpoint(tmp_path, KEY)
 
 
 def test_checkpoints_where_earlier_versions_kept_them(tmp_path):
     """An action that an earlier version began, with checkpoints beside its attempts, goes on."""
     (tmp_path / "tmp").mkdir()
     checkpoint(tmp_path, 3)
-    assert (3, 9) == newest_checkpoint(tmp_path)
+    assert (3, 9) == newest_checkpoint(tmp_path, KEY)
     attempt = new_attempt(tmp_path)
     take_over(tmp_path, attempt, tmp_path / "tmp")
     assert (attempt.folder / "checkpoints" / "step-000003").is_dir()
-    assert (3, 9) == newest_checkpoint(tmp_path)
+    assert (3, 9) == newest_checkpoint(tmp_path, KEY)
     remove_outputs(tmp_path, tmp_path / "tmp", attempt.number)
-    assert newest_checkpoint(tmp_path) is None
+    assert newest_checkpoint(tmp_path, KEY) is None
 
 
 def test_who_has_published_leaves_later_attempts_alone(tmp_path):
