@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from rlhfc.compile.action import Action
@@ -258,7 +258,9 @@ class StageRun:
     def _outcome(
         self, state: StageState, result: ActionResult | None = None, failure: Failure | None = None
     ) -> StageOutcome:
-        checkpoint = None if result else self.shop.store.checkpoint(self.action.stage, self.key)
+        checkpoint = None
+        with suppress(OSError):  # where everything fails, the first failure is the one to tell
+            checkpoint = None if result else self.shop.store.checkpoint(self.action.stage, self.key)
         attempt = self.attempt
         return StageOutcome(
             stage=self.action.stage,
