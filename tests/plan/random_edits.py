@@ -384,6 +384,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
+        os.environ["RLHFC_TRUST"] = str(Path(folder).resolve())
         verdicts = story(Path(folder), given.seed, given.edits)
     print(f"{given.edits} random edits, seed {given.seed}: every verdict right and explained: {verdicts}")
 

@@ -291,6 +291,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
+        os.environ["RLHFC_TRUST"] = str(Path(folder).resolve())
         again, refused = story(Path(folder), given.seed, given.edits)
     print(f"{given.edits} random edits, seed {given.seed}: {again} plans shown again, {refused} refused")
 

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import platform
 import random
 import re
@@ -20,7 +21,7 @@ from pathlib import Path
 import sweeps
 from chaos import chaos
 from disks import full_disks, no_mounts
-from lab import BrokenPromiseError
+from lab import KINDS, BrokenPromiseError
 from syscalls import no_strace, system_calls
 from training import train
 from warm import Warm
@@ -100,6 +101,7 @@ def main() -> int:
     print(f"{platform.platform()}, Python {platform.python_version()}, seed {given.seed}", flush=True)
     with tempfile.TemporaryDirectory(prefix="torture-") as temporary:
         folder = given.folder or Path(temporary)
+        os.environ["RLHFC_TRUST"] = os.pathsep.join(map(str, (folder.resolve(), KINDS)))
         warm, began = Warm(), time.monotonic()
         for figures in all_figures(given, warm, folder):
             print(f"{figures} ({time.monotonic() - began:.0f} s)", flush=True)
