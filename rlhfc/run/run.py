@@ -29,7 +29,7 @@ from rlhfc.run.care import Interrupts
 from rlhfc.run.deadline import Deadline, Lookout
 from rlhfc.run.display import Display, LastingDisplay
 from rlhfc.run.executor import Executor, Means
-from rlhfc.run.outcome import EXIT_INTERRUPTED, THERE, RunOutcome, State
+from rlhfc.run.outcome import EXIT_INTERRUPTED, THERE, RunOutcome, StageOutcome, State
 from rlhfc.run.process import LocalLauncher
 from rlhfc.run.recover import settle_store
 from rlhfc.run.signals import counted, dumped
@@ -112,28 +112,10 @@ def run_pipeline(
     Raises:
         UserError: what is to run does not fit on the disk.
     """
-    began, pipeline, source = time.monotonic(), plan.pipeline, terms.source
-    space = SpaceCheck.of(plan, store) if terms.space else None
-    if space is not None:
-        space.check_run(plan)
-    means = Means(
-        store=store,
-        libraries=world.libraries,
-        digests=world.digests,
-        slots=Slots(machine.cpus, machine.devices),
-        launcher=LocalLauncher(),
-        space=space,
-        gpus=len(machine.devices),
-        source=source,
-    )
-    executor, interrupts = Executor(pipeline, means, terms.forced), Interrupts()
-    if source is not None:
-        source.warn_to(lambda text: executor.board.say(f"warning: {text}"))
-
-    def stop() -> None:
-        interrupts.ask()
-        executor.board.say(STOPPING[min(interrupts.level, len(STOPPING)) - 1])
-
+    began, pipeline = time.monotonic(), plan.pipeline
+    executor = Executor(pipeline, _means(plan, store, world, machine, terms), terms.forced)
+    if terms.source is not None:
+        terms.source.warn_to(lambda text: executor.board.say(f"warning: {text}"))
     before = {stage: store.last_key(pipeline.name, stage) for stage in pipeline.actions}
     run = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
     if not plan.nothing_to_do:
@@ -142,7 +124,50 @@ def run_pipeline(
     noted = not plan.nothing_to_do or any(before[name] != each.key for name, each in plan.stages.items())
     if noted:
         _record_start(run, pipeline, store)
-    lookout = Lookout(terms.deadline, executor.care.working) if terms.deadline is not None else None
+    interrupts = Interrupts()
+    stages = _attended(executor, run, interrupts, show, terms.deadline)
+    seconds = time.monotonic() - began
+    outcome = RunOutcome(run, pipeline.name, stages, interrupts.level > 0, seconds, interrupts.reason)
+    record(outcome, plan, before, store)
+    if noted:
+        _record_end(outcome, store)
+    return outcome
+
+
+def _means(plan: Plan, store: Store, world: World, machine: Machine, terms: Terms) -> Means:
+    """What the run uses.
+
+    Raises:
+        UserError: what is to run does not fit on the disk.
+    """
+    space = SpaceCheck.of(plan, store) if terms.space else None
+    if space is not None:
+        space.check_run(plan)
+    return Means(
+        store=store,
+        libraries=world.libraries,
+        digests=world.digests,
+        slots=Slots(machine.cpus, machine.devices),
+        launcher=LocalLauncher(),
+        space=space,
+        gpus=len(machine.devices),
+        source=terms.source,
+    )
+
+
+def _attended(
+    executor: Executor,
+    run: str,
+    interrupts: Interrupts,
+    show: Callable[[Board], Display],
+    deadline: Deadline | None,
+) -> Mapping[str, StageOutcome]:
+    """Execute, shown, with signals and the deadline obeyed; how each stage ended."""
+    lookout = Lookout(deadline, executor.care.working) if deadline is not None else None
+
+    def stop() -> None:
+        interrupts.ask()
+        executor.board.say(STOPPING[min(interrupts.level, len(STOPPING)) - 1])
 
     def tick() -> None:
         if lookout is not None and (level := lookout.level()) > interrupts.level:
@@ -155,13 +180,7 @@ def run_pipeline(
         dumped(executor.care.dump),
         closing(LastingDisplay(show(executor.board))) as display,
     ):
-        stages = executor.run(run, interrupts, tick)
-    seconds = time.monotonic() - began
-    outcome = RunOutcome(run, pipeline.name, stages, interrupts.level > 0, seconds, interrupts.reason)
-    record(outcome, plan, before, store)
-    if noted:
-        _record_end(outcome, store)
-    return outcome
+        return executor.run(run, interrupts, tick)
 
 
 def _record_start(run: str, pipeline: Pipeline, store: Store) -> None:
