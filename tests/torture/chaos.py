@@ -67,7 +67,7 @@ class Chaos:
         self.folder, self.seed, self.gate = folder, seed, Gate()
         self.done: Counter[str] = Counter()
         self.last: deque[str] = deque(maxlen=SEEN)
-        self.losses = 0
+        self._losses, self._losers, self._lock = 0, 0, threading.Lock()
         self.failure: str | None = None
         self.began = time.monotonic()
         shutil.rmtree(folder, ignore_errors=True)
@@ -97,6 +97,22 @@ class Chaos:
     def note(self, text: str) -> None:
         """Remember an action for the case of a failure."""
         self.last.append(f"{time.monotonic() - self.began:8.2f} s  {text}")
+
+    @contextmanager
+    def losing(self) -> Iterator[None]:
+        """The store may lose results: what a run has left before or meanwhile need not be there."""
+        with self._lock:
+            self._losers += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._losers, self._losses = self._losers - 1, self._losses + 1
+
+    def lost(self) -> int | None:
+        """How often the store has lost results; None while it may be losing some."""
+        with self._lock:
+            return None if self._losers else self._losses
 
     def report(self, error: object) -> str:
         """A failure, with what led there."""
@@ -174,7 +190,7 @@ class Actor:
             require(done.status == 0, f"a run ended with {done.status}", done.err)
             found, expected = self.lab.outputs(done), self.lab.trees()
             require(found == expected, "a stage yields what it must not", f"{found}\n{expected}")
-            self.stands = self.chaos.losses
+            self.stands = self.chaos.lost()
 
     def kill(self) -> None:
         """Run, and be killed at some moment."""
@@ -186,13 +202,13 @@ class Actor:
     def plan(self) -> None:
         """What a whole run has left is cached, unless something was lost."""
         with self.chaos.gate.shared():
-            there = self.stands == self.chaos.losses
+            there = self.stands is not None and self.stands == self.chaos.lost()
             verdicts = {stage["verdict"] for stage in self.lab.plan().values()}
             require(not there or verdicts == {"cached"}, "plan has forgotten results", verdicts)
 
     def corrupt(self) -> None:
         """Lose or damage a file of the store."""
-        with self.chaos.gate.alone():
+        with self.chaos.gate.alone(), self.chaos.losing():
             files = [path for path in self.lab.store.rglob("*") if path.is_file() and self._may_go(path)]
             if not files:
                 return
@@ -200,7 +216,6 @@ class Actor:
             how = self.chance.choice(["delete", "truncate", "flip"])
             self.note(f"{how} {path.relative_to(self.lab.store)}")
             _damage(path, how, self.chance)
-            self.chaos.losses += 1
 
     def _may_go(self, path: Path) -> bool:
         """Not what makes the folder a store; views are the blobs under other names."""
@@ -222,11 +237,9 @@ class Actor:
         self._upkeep((0,), "gc", "--grace", "0", "--keep-runs", self.chance.choice("0123"))
 
     def _upkeep(self, statuses: tuple[int, ...], *command: str) -> None:
-        with self.chaos.gate.shared():
-            self.chaos.losses += 1  # from now on a plan may find less than a run has left, and
+        with self.chaos.gate.shared(), self.chaos.losing():
             done = self.lab.warm.run([*command, "--store", str(self.lab.store)], self.lab.folder)
             require(done.status in statuses, f"{command[0]} ended with {done.status}", done.err)
-            self.chaos.losses += 1  # no run that ended meanwhile knows what it took
 
 
 def chaos(folder: Path, seconds: float, seed: int) -> str:
