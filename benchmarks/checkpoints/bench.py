@@ -72,7 +72,10 @@ def main(size: str, folder: Path) -> None:
     root.mkdir()
     params = SimpleNamespace(keep_checkpoints=1, seed=1, checkpoint_every=1)
     job: Any = SimpleNamespace(
-        paths={"checkpoints": root, "stop_file": folder / "stop"}, action_key="b3:", params=params
+        paths={"checkpoints": root, "stop_file": folder / "stop"},
+        action_key="b3:",
+        params=params,
+        beat=lambda: None,
     )
     checkpoints = Checkpoints(job, ranks, {"train": engine}, 100)
     grown: list[float] = []

@@ -147,7 +147,7 @@ class AttemptRun:
 
     def _settle_checkpoints(self) -> None:
         """See to the checkpoints before they are gone on from: what is damaged must not be the newest."""
-        for line in set_damaged_aside(self.work, self.order.key):
+        for line in set_damaged_aside(self.shop.store.layout.root, self.work, self.order.key):
             self.shop.board.say(f"{self.order.action.stage}: {line}")
         if not self._step():
             self.paths.metrics.unlink(missing_ok=True)  # nothing to go on from: its lines are no one's

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rlhfc.observe import LOOKED
+from rlhfc.store.quarantine import put_aside
 from rlhfc.store.records import stays_inside
 
 FORMAT = 3
@@ -61,12 +62,22 @@ def newest_checkpoint(work: Path, key: str) -> tuple[int, int] | None:
     return None
 
 
-def set_damaged_aside(work: Path, key: str) -> Iterator[str]:
-    """Rename checkpoints that cannot be resumed from, newest first, up to one that can; say which and why.
+def set_damaged_aside(root: Path, work: Path, key: str) -> Iterator[str]:
+    """Put checkpoints that cannot be resumed from into quarantine, up to the newest that can; say why.
 
-    Every byte of the files that are looked at is read. The caller holds the lock of the key. What was set
-    aside is called ``damaged-<step>-<n>`` and has a ``why.json``. One that was never completed is left
-    alone: the stage clears it away.
+    Every byte of the files that are looked at is read. The caller holds the lock of the key. One that was
+    never completed is left alone: the stage clears it away.
+
+    Args:
+        root: folder of the store.
+        work: folder of the action.
+        key: of the action.
+
+    Yields:
+        A sentence for each, newest first.
+
+    Raises:
+        OSError: one cannot be moved.
     """
     for folder in reversed(step_folders(work)):
         if not (folder / COMPLETE).exists():
@@ -74,10 +85,8 @@ def set_damaged_aside(work: Path, key: str) -> Iterator[str]:
         flaw = checkpoint_flaw(folder, key)
         if flaw is None:
             return
-        aside = _aside(folder)
-        (folder / "why.json").write_text(json.dumps({"why": flaw}) + "\n", encoding="utf-8")
-        folder.rename(aside)
-        yield f"checkpoint `{folder.name}` is damaged: {flaw}; moved to `{aside.name}`"
+        put_aside(root, folder, flaw)
+        yield f"checkpoint `{folder.name}` is damaged: {flaw}; moved to quarantine"
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
@@ -149,10 +158,3 @@ def _reads_as(path: Path, digest: str) -> bool:
     from rlhfc.store.digest import file_digest  # a plan never hashes checkpoints
 
     return file_digest(path) == digest
-
-
-def _aside(folder: Path) -> Path:
-    stem, number = folder.name.replace("step-", "damaged-"), 1
-    while (aside := folder.with_name(f"{stem}-{number}")).exists():
-        number += 1
-    return aside

@@ -10,14 +10,12 @@ from __future__ import annotations
 import errno
 import json
 import shutil
-import sys
 import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from blake3 import blake3
 
 from .generators import Generators, seed_new_rank
 from .job import Interrupted, Job, sync, write_json
@@ -75,28 +73,19 @@ class Checkpoints:
         return {RESUMED_OTHERWISE: "; ".join(self._changes)} if self._changes else {}
 
     def resume(self) -> int:
-        """Load the newest sound checkpoint; its step, or 0 when there is none.
+        """Load the newest checkpoint that was completed; its step, or 0 when there is none.
 
-        Damaged ones are moved to ``damaged-…`` and told of on stderr; folders that were never completed go.
+        Damaged ones are not there any more: before it launches a stage, rlhfc compares every byte with the
+        digests of the record. Folders that were never completed go.
         """
         if self._ranks.first:
             for folder in (*self._root.glob("step-*"), *self._root.glob("universal-*")):
                 if not (folder / COMPLETE).exists():
                     shutil.rmtree(folder)
         self._ranks.barrier()
-        while (folder := self._newest()) is not None:
-            flaw = next(filter(None, self._ranks.gather(self._flaw(folder))), None)
-            if flaw is None:
-                return self._load(folder)
-            if self._ranks.first:
-                aside = _set_aside(folder, flaw)
-                print(
-                    f"checkpoint `{folder.name}` is damaged: {flaw}; moved to `{aside.name}`",
-                    file=sys.stderr,
-                    flush=True,
-                )
-            self._ranks.barrier()
-        return 0
+        newest = [folder.name for folder in self._completed()[-1:]]
+        (names, *_) = self._ranks.gather(newest)  # rank 0 decides
+        return self._load(self._root / names[0]) if names else 0  # type: ignore[index]
 
     def after_step(self, step: int) -> None:
         """What is due after a step that is not the last: a checkpoint, an answer to a request to stop.
@@ -126,6 +115,7 @@ class Checkpoints:
             folder.mkdir(parents=True)
         self._ranks.barrier()
         for name, engine in self._engines.items():
+            self._job.beat()
             # Frozen weights come from the input, not from here.
             engine.save_checkpoint(
                 str(folder), tag=name, save_latest=False, exclude_frozen_parameters=_has_frozen(engine)
@@ -150,7 +140,7 @@ class Checkpoints:
             raise error or OSError(number, "another rank could not write its part of a checkpoint")
 
     def finish(self) -> None:
-        """Wait until what is being written is complete.
+        """Wait until what is being written is complete; what the writers write shows that it gets on.
 
         Raises:
             OSError: it could not be written.
@@ -162,27 +152,9 @@ class Checkpoints:
     def _all_parts(self) -> dict[str, Stateful]:
         return {**self._parts, "generators": Generators()}
 
-    def _newest(self) -> Path | None:
-        newest = self._sealed()[-1:]
-        (names, *_) = self._ranks.gather([folder.name for folder in newest])  # rank 0 decides
-        return self._root / names[0] if names else None  # type: ignore[index]
-
-    def _sealed(self) -> list[Path]:
-        """Checkpoints that were completed, oldest first; damaged or not."""
+    def _completed(self) -> list[Path]:
+        """Checkpoints that were completed, oldest first."""
         return sorted((path.parent for path in self._root.glob(f"step-*/{COMPLETE}")), key=_number)
-
-    def _flaw(self, folder: Path) -> str | None:
-        """What is wrong with a checkpoint; the ranks share the reading of its files."""
-        try:
-            record = json.loads((folder / COMPLETE).read_text(encoding="utf-8"))
-            if record["format"] != FORMAT:
-                return f"format {record['format']}, and this is {FORMAT}"
-            if record["key"] != self._key:
-                return "it belongs to another action"
-            mine = record["files"][self._ranks.rank :: self._ranks.world]
-            return next(filter(None, (_file_flaw(folder, file) for file in mine)), None)
-        except (OSError, ValueError, KeyError, TypeError):
-            return f"`{COMPLETE}` cannot be read"
 
     def _load(self, folder: Path) -> int:
         record = json.loads((folder / COMPLETE).read_text(encoding="utf-8"))
@@ -192,6 +164,7 @@ class Checkpoints:
         if saved != self._layout:
             self._changes.append(f"{saved} → {self._layout} at step {step}")
         for name, engine in self._engines.items():
+            self._job.beat()
             if saved.shards_like(self._layout):
                 engine.load_checkpoint(str(folder), tag=name, load_module_strict=not _has_frozen(engine))
             else:
@@ -228,7 +201,8 @@ class Checkpoints:
         paths, written = list(files), []
         try:
             for path in paths:
-                size, digest = write_tensors(path, files.pop(path))  # its memory is free from here on
+                # Popped, so that its memory is free from here on.
+                size, digest = write_tensors(path, files.pop(path), self._job.beat)
                 written.append({"path": path.relative_to(folder).as_posix(), "size": size, "digest": digest})
             for place in {path.parent for path in paths}:
                 sync(place)
@@ -273,7 +247,7 @@ class Checkpoints:
         }
         write_json(folder / COMPLETE, record)
         sync(folder.parent)
-        for old in self._sealed()[: -self._job.params.keep_checkpoints]:
+        for old in self._completed()[: -self._job.params.keep_checkpoints]:
             shutil.rmtree(old)
 
 
@@ -292,24 +266,3 @@ def _has_frozen(engine: Any) -> bool:
 
 def _number(folder: Path) -> int:
     return int(folder.name.removeprefix("step-"))
-
-
-def _set_aside(folder: Path, flaw: str) -> Path:
-    """Move a checkpoint to a name that is not taken, where nothing resumes from it."""
-    write_json(folder / "why.json", {"why": flaw})
-    stem, number = folder.name.replace("step-", "damaged-"), 1
-    while (aside := folder.with_name(f"{stem}-{number}")).exists():
-        number += 1
-    return folder.rename(aside)
-
-
-def _file_flaw(folder: Path, file: Mapping[str, Any]) -> str | None:
-    path = folder / file["path"]
-    if not path.is_file():
-        return f"`{file['path']}` is missing"
-    size = path.stat().st_size
-    if size != file["size"]:
-        return f"`{file['path']}` has {size:,} bytes instead of {file['size']:,}"
-    if f"b3:{blake3().update_mmap(path).hexdigest()}" != file["digest"]:
-        return f"the bytes of `{file['path']}` are not those written"
-    return None

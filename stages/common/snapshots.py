@@ -76,8 +76,8 @@ class SnapshotEngine(TorchCheckpointEngine):
 class _Hashed:
     """A file that digests what goes through it and remembers why it failed: torch tells only that."""
 
-    def __init__(self, path: Path) -> None:
-        self._stream = path.open("wb")
+    def __init__(self, path: Path, beat: Callable[[], None]) -> None:
+        self._stream, self._beat = path.open("wb"), beat
         self._hasher = blake3()
         self.size = 0
         self.error: OSError | None = None
@@ -94,6 +94,7 @@ class _Hashed:
             raise
         self._hasher.update(data)
         self.size += len(data)
+        self._beat()
         return len(data)
 
     def flush(self) -> None:
@@ -111,8 +112,13 @@ class _Hashed:
             os.close(self._stream.fileno())
 
 
-def write_tensors(path: Path, value: Any) -> tuple[int, str]:
+def write_tensors(path: Path, value: Any, beat: Callable[[], None]) -> tuple[int, str]:
     """Save ``value`` as torch does, durably; size in bytes and digest of what was meant to be written.
+
+    Args:
+        path: of the file; folders above it are made.
+        value: what ``torch.save`` takes.
+        beat: shows that the stage gets on; called at each piece that is written.
 
     Raises:
         OSError: it could not be written; names the path and the bytes of its tensors.
@@ -120,7 +126,7 @@ def write_tensors(path: Path, value: Any) -> tuple[int, str]:
     stream = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        stream = _Hashed(path)
+        stream = _Hashed(path, beat)
         torch.save(value, stream)
         stream.close()
     except Exception as error:

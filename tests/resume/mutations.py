@@ -109,9 +109,9 @@ def _slow() -> None:
     """Have each file written half a second later."""
     write = checkpoints.write_tensors
 
-    def late(path: Path, value: Any) -> tuple[int, str]:
+    def late(path: Path, value: Any, beat: Callable[[], None]) -> tuple[int, str]:
         time.sleep(0.5)
-        return write(path, value)
+        return write(path, value, beat)
 
     checkpoints.write_tensors = late
 

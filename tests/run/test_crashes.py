@@ -40,11 +40,10 @@ def test_damaged_checkpoint_costs_its_steps_only(bench):
     checkpoints = (bench.folder / "store" / "work").glob("a-*/attempts/*/checkpoints")
     newest = max(path for folder in checkpoints for path in folder.glob("step-*/COMPLETE.json")).parent
     (newest / "state").write_text("x")
-    aside = newest.name.replace("step", "damaged") + "-1"
     status, _, err = finish(bench.start())
     assert 0 == status, err
     reason = "the bytes of `state` are not those written"
-    assert f"a: checkpoint `{newest.name}` is damaged: {reason}; moved to `{aside}`" in err
+    assert f"a: checkpoint `{newest.name}` is damaged: {reason}; moved to quarantine" in err
     assert f"a: resumed at step {int(newest.name[5:]) - 1}" in err
 
 

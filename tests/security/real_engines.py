@@ -55,7 +55,7 @@ def engine(stage: int, dtype: str, seed: int) -> object:
 def kept(root: Path, alone: Ranks, made: object) -> Checkpoints:
     """The checkpoints of a stage with this engine."""
     params = SimpleNamespace(checkpoint_every=1, keep_checkpoints=1, seed=0)
-    job = SimpleNamespace(paths={"checkpoints": root}, action_key="b3:0", params=params)
+    job = SimpleNamespace(paths={"checkpoints": root}, action_key="b3:0", params=params, beat=lambda: None)
     return Checkpoints(job, alone, {"train": made}, 9)
 
 

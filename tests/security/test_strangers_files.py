@@ -204,7 +204,7 @@ def test_checkpoint_that_is_a_link_is_not_taken_over(tmp_path):
     (work / "attempts" / "001" / "checkpoints" / "step-000001").symlink_to(outside)
     (tmp_path / "tmp").mkdir()
     take_over(work, new_attempt(work), tmp_path / "tmp")
-    assert [] == list(set_damaged_aside(work, "b3:00"))
+    assert [] == list(set_damaged_aside(tmp_path, work, "b3:00"))
     assert [] == list((work / "attempts" / "002" / "checkpoints").iterdir())
     assert [outside / "COMPLETE.json"] == list(outside.iterdir())
 

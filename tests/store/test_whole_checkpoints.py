@@ -27,6 +27,16 @@ def there(work):
     return sorted(path.name for path in (work / "checkpoints").iterdir())
 
 
+def quarantined(root):
+    """Path and reason of all that is in quarantine, in the order of the paths; each is there."""
+    found = []
+    for why in root.glob("quarantine/*/why.json"):
+        for file in json.loads(why.read_text())["files"]:
+            assert (why.parent / file["path"]).exists()
+            found.append((file["path"], file["why"]))
+    return sorted(found)
+
+
 def test_the_newest_complete_one_counts(tmp_path):
     """One that lacks a file or bytes, is of another format or action, or has no record, does not."""
     assert newest_checkpoint(tmp_path, KEY) is None
@@ -72,12 +82,23 @@ def test_damaged_ones_are_set_aside(tmp_path, what):
         checkpoint(tmp_path, step)
     damage(tmp_path / "checkpoints" / "step-000030")
     damage(tmp_path / "checkpoints" / "step-000010")
-    said = [f"checkpoint `step-000030` is damaged: {why}; moved to `damaged-000030-1`"]
-    assert said == list(set_damaged_aside(tmp_path, KEY))
-    assert ["damaged-000030-1", "step-000010", "step-000020"] == there(tmp_path)
-    aside = tmp_path / "checkpoints" / "damaged-000030-1"
-    assert {"why": why} == json.loads((aside / "why.json").read_text())
-    assert [] == list(set_damaged_aside(tmp_path, KEY))
+    said = [f"checkpoint `step-000030` is damaged: {why}; moved to quarantine"]
+    assert said == list(set_damaged_aside(tmp_path, tmp_path, KEY))
+    assert ["step-000010", "step-000020"] == there(tmp_path)
+    assert [("checkpoints/step-000030", why)] == quarantined(tmp_path)
+    assert [] == list(set_damaged_aside(tmp_path, tmp_path, KEY))
+
+
+def test_when_all_are_damaged_none_stays(tmp_path):
+    """Each has a place of its own in quarantine, also a second one of the same step."""
+    for _ in range(2):
+        for step in (10, 20):
+            os.truncate(checkpoint(tmp_path, step) / "state.bin", 1)
+        assert 2 == len(list(set_damaged_aside(tmp_path, tmp_path, KEY)))
+    assert [] == there(tmp_path)
+    assert ["checkpoints/step-000010"] * 2 + ["checkpoints/step-000020"] * 2 == [
+        path for path, _ in quarantined(tmp_path)
+    ]
 
 
 def test_others_are_set_aside_too(tmp_path):
@@ -86,7 +107,7 @@ def test_others_are_set_aside_too(tmp_path):
     checkpoint(tmp_path, 20, format=2)
     (checkpoint(tmp_path, 30) / "COMPLETE.json").unlink()
     assert [
-        "checkpoint `step-000020` is damaged: format 2, and this is 3; moved to `damaged-000020-1`",
-        "checkpoint `step-000010` is damaged: it belongs to another action; moved to `damaged-000010-1`",
-    ] == list(set_damaged_aside(tmp_path, KEY))
-    assert ["damaged-000010-1", "damaged-000020-1", "step-000030"] == there(tmp_path)
+        "checkpoint `step-000020` is damaged: format 2, and this is 3; moved to quarantine",
+        "checkpoint `step-000010` is damaged: it belongs to another action; moved to quarantine",
+    ] == list(set_damaged_aside(tmp_path, tmp_path, KEY))
+    assert ["step-000030"] == there(tmp_path)
