@@ -196,21 +196,22 @@ class StageRun:
             self._check_inputs(inputs)
             self.hold.check()
             result = self._publish(attempt, manifest)
-        # The status comes last: a crash before it has the next run tidy up.
-        remove_outputs(self.work, shop.store.layout.scratch, attempt.folder.number)
-        attempt.done()
+        with suppress(OSError):  # the result is there; what stays behind, a later run clears away
+            remove_outputs(self.work, shop.store.layout.scratch, attempt.folder.number)
+            # The status comes last: what a crash before it leaves behind is known by it.
+            attempt.done()
         return result
 
     @contextmanager
     def _settled(self, attempt: AttemptRun) -> Iterator[None]:
-        """Have the attempt's status say how it ended, whatever goes wrong."""
+        """Have the attempt's status say how it ended, whatever goes wrong.
+
+        Not where the lock is lost: whoever has it now says so, or the next who gets it.
+        """
         try:
             yield
         except StageFailedError as failed:
             attempt.settle(failed)
-            raise
-        except LostLockError as lost:
-            attempt.settle(StageFailedError("failed", Failure(str(lost))))
             raise
         except OSError as error:
             fault = Fault.DISK if is_full(error) else Fault.STAGE

@@ -54,7 +54,7 @@ def test_run_that_froze_shares_nothing_with_its_successor(bench, monkeypatch, be
     assert result == bench.store().lookup(result.key)
     assert [1, 2, 3, 4, 5, 6] == [line["step"] for line in bench.store().metrics(result)]
     assert [1, 2, 3, 4, 5, 6] == [line["step"] for line in read_metrics(new.folder / "metrics.jsonl")]
-    assert ["failed", "done"] == bench.attempt_states()
+    assert ["lost", "done"] == bench.attempt_states()
     assert [] == wait_for(lambda: [[]] if not bench.living() else None)[0]
 
 

@@ -7,7 +7,7 @@ import os
 import pytest
 
 from rlhfc.errors import UserError
-from rlhfc.run import space
+from rlhfc.run import space, stage
 from rlhfc.run.run import Terms
 from rlhfc.run.space import Free, free_space
 from rlhfc.store.store import Store
@@ -100,6 +100,24 @@ def test_a_disk_that_fills_up_is_told_with_path_and_numbers(bench, disk, monkeyp
     assert "`rlhfc gc` frees space" in failure.hint
     assert ("failed", "disk_full") == (last_status(bench, "a")["state"], last_status(bench, "a")["fault"])
     assert {"a": "done"} == bench.states()
+
+
+def test_a_fault_after_the_result_is_published_costs_no_result(bench, monkeypatch):
+    """What cannot be cleared away stays for the next run with work; the stage is done."""
+    bench.write(a=STEPS)
+
+    def broken(work, scratch, last):
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(work))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(stage, "remove_outputs", broken)
+        outcome = bench.run()
+    assert "done" == str(outcome.stages["a"].state)
+    checkpoints = store_work(bench, outcome) / "attempts" / "001" / "checkpoints"
+    assert checkpoints.exists()
+    bench.write(a=STEPS, b=STEPS)
+    assert {"a": "cached", "b": "done"} == bench.states()
+    assert not checkpoints.exists()
 
 
 def test_a_stage_that_finds_the_disk_full_is_told_the_same_way(bench, disk):
