@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rlhfc.run.attempt import Status, attempts, key_of, remove_outputs, settle_leftovers
+from rlhfc.store.files import listed
 from rlhfc.store.holder import Holder
 from rlhfc.store.store import Store
 
@@ -16,8 +17,7 @@ def settle_store(store: Store, say: Callable[[str], None]) -> None:
     A key that a living run holds is left alone. This pipeline's own keys are settled again when they
     are locked; the others may still occupy GPUs.
     """
-    folder = store.layout.root / "work"
-    for work in sorted(folder.iterdir()) if folder.is_dir() else []:
+    for work in listed(store.layout.root / "work"):
         key = key_of(work)
         unsettled = _unsettled(work)
         if key is None or unsettled is None:

@@ -207,6 +207,14 @@ def remove_tree(path: Path, scratch: Path) -> None:
     shutil.rmtree(grave, ignore_errors=True)
 
 
+def listed(folder: Path) -> list[Path]:
+    """What lies in a folder, by name; nothing where it is not there, or is gone meanwhile."""
+    try:
+        return sorted(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
 def walk_files(folder: Path) -> Iterator[os.DirEntry[str]]:
     """Yield everything below ``folder`` that is not a folder; links are not followed."""
     with os.scandir(folder) as entries:

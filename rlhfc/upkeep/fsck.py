@@ -13,7 +13,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rlhfc.store.files import make_folder
+from rlhfc.store.files import listed, make_folder
 from rlhfc.store.holder import Holder
 from rlhfc.store.layout import NAME, STAT_CACHE, VERSION, Layout
 from rlhfc.store.leases import Hold
@@ -37,7 +37,7 @@ from rlhfc.upkeep.running import (
     check_told,
     check_work,
 )
-from rlhfc.upkeep.scope import DRAFT, Scope, Tell, digest_of, strange
+from rlhfc.upkeep.scope import DRAFT, Scope, Tell, digest_of, fanned, strange
 
 AGAIN_SECONDS = 0.2
 STORE_FOLDERS = ("objects", "trees", "actions", "keydocs")
@@ -154,20 +154,20 @@ def _look(scope: Scope, check: Check, path: Path) -> list[Finding]:
 def _sections(layout: Layout) -> Iterator[tuple[Check, Iterable[Path]]]:
     root = layout.root
     yield check_version_file, [layout.version]
-    yield check_blob, _fanned(root / "objects")
-    yield check_tree, _fanned(root / "trees")
-    yield check_record, _fanned(root / "actions")
-    yield check_document, _fanned(root / "keydocs")
-    yield check_view, _in(root / "views")
-    yield check_work, _in(root / "work")
+    yield check_blob, fanned(root / "objects")
+    yield check_tree, fanned(root / "trees")
+    yield check_record, fanned(root / "actions")
+    yield check_document, fanned(root / "keydocs")
+    yield check_view, listed(root / "views")
+    yield check_work, listed(root / "work")
     yield check_ledger, [layout.ledger]
     yield check_told, [layout.ledger]
-    yield check_tag, _in(layout.tags)
+    yield check_tag, listed(layout.tags)
     yield check_quota, [root / "quota.json"]
     yield check_stat_cache, [root / STAT_CACHE]
-    yield check_plan, _in(root / "plans")
-    yield strange, _in(layout.scratch)
-    yield strange, (path for path in _in(root) if path.name.startswith(".") and DRAFT.match(path.name))
+    yield check_plan, listed(root / "plans")
+    yield strange, listed(layout.scratch)
+    yield strange, (path for path in listed(root) if path.name.startswith(".") and DRAFT.match(path.name))
 
 
 def check_version_file(scope: Scope, path: Path) -> Iterator[Finding]:
@@ -179,19 +179,3 @@ def check_version_file(scope: Scope, path: Path) -> Iterator[Finding]:
         text = ""
     if text != expected:
         yield scope.finding(Kind.VERSION_DAMAGED, path, f"it does not say `{expected}`")
-
-
-def _in(folder: Path) -> Iterator[Path]:
-    try:
-        paths = sorted(folder.iterdir())
-    except (FileNotFoundError, NotADirectoryError):
-        return
-    yield from paths
-
-
-def _fanned(folder: Path) -> Iterator[Path]:
-    for path in _in(folder):
-        if path.is_dir() and not path.is_symlink():
-            yield from _in(path)
-        else:
-            yield path

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from rlhfc.store.files import unique_name
+from rlhfc.store.files import listed, unique_name
 from rlhfc.store.layout import Layout
 from rlhfc.store.records import ActionResult, DamagedRecordError, decode_result, decode_tree
 from rlhfc.upkeep.work import Work, read_works
@@ -76,12 +76,12 @@ def take_inventory(layout: Layout, old: float) -> Inventory:
     results = dict(_results(layout, now))
     trees = {digest: _blobs_of(layout, digest) for digest in _digests(layout, "trees", ".json")}
     states = {
-        digest: layout.blob(digest).stat(follow_symlinks=False) for digest in _digests(layout, "objects", "")
+        digest: state for digest in _digests(layout, "objects", "") for state in _states(layout.blob(digest))
     }
     owned = {(state.st_dev, state.st_ino) for state in states.values()}
     links: Counter[Inode] = Counter()
     views = {}
-    for folder in _listed(layout.root / "views"):
+    for folder in listed(layout.root / "views"):
         inside = [(state.st_dev, state.st_ino, state.st_blocks) for state in _states(folder)]
         links.update((device, inode) for device, inode, _ in inside if (device, inode) in owned)
         own = sum(blocks for device, inode, blocks in inside if (device, inode) not in owned)
@@ -141,23 +141,31 @@ def _blobs_of(layout: Layout, tree: str) -> frozenset[str]:
 
 
 def _digests(layout: Layout, folder: str, suffix: str) -> Iterator[str]:
-    for part in _listed(layout.root / folder):
-        for path in _listed(part):
+    for part in listed(layout.root / folder):
+        for path in listed(part):
             if path.name.endswith(suffix) and not path.name.startswith("."):
                 yield f"b3:{part.name}{path.name.removesuffix(suffix)}"
 
 
 def _rubbish(layout: Layout, now: float, old: float) -> Iterator[tuple[Path, int]]:
-    for path in _listed(layout.scratch):
+    for path in listed(layout.scratch):
         if path.name.startswith(GRAVE) or _age(path, now) > DRAFT_SECONDS:
             yield path, folder_size(path)
-    for path in _listed(layout.root / "quarantine"):
+    for path in listed(layout.root / "quarantine"):
         if _age(path, now) > old:
             yield path, folder_size(path)
     for folder in ("trees", "keydocs", "pins", "tags", "locks", "work"):
-        for path in (layout.root / folder).glob("**/.*" if folder != "work" else "*/.*"):
+        for path in _hidden(layout.root / folder):
             if _age(path, now) > DRAFT_SECONDS:
                 yield path, folder_size(path)
+
+
+def _hidden(folder: Path) -> Iterator[Path]:
+    """Drafts in a folder and in those right below: what stages write themselves lies deeper."""
+    for path in listed(folder):
+        for each in (path, *listed(path)):
+            if each.name.startswith("."):
+                yield each
 
 
 def _age(path: Path, now: float) -> float:
@@ -166,13 +174,6 @@ def _age(path: Path, now: float) -> float:
     with suppress(FileNotFoundError):
         newest = max(newest, path.stat(follow_symlinks=False).st_ctime)
     return now - newest
-
-
-def _listed(folder: Path) -> list[Path]:
-    try:
-        return sorted(folder.iterdir())
-    except (FileNotFoundError, NotADirectoryError):
-        return []
 
 
 def _states(path: Path) -> Iterator[os.stat_result]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from rlhfc.compile.keys import ACTION_TAG
@@ -17,7 +18,7 @@ from rlhfc.store.records import (
     decode_tree,
 )
 from rlhfc.upkeep.findings import Finding, Kind
-from rlhfc.upkeep.scope import Scope, digest_of, strange
+from rlhfc.upkeep.scope import Scope, digest_of, fanned, strange
 
 
 def check_blob(scope: Scope, path: Path) -> Iterator[Finding]:
@@ -178,10 +179,11 @@ def check_needed(scope: Scope) -> Iterator[Finding]:
     """What no result needs: of interest to who is short of space."""
     for folder, suffix in (("objects", ""), ("trees", ".json")):
         count = size = 0
-        for path in (scope.layout.root / folder).glob("*/*"):
+        for path in fanned(scope.layout.root / folder):
             digest = digest_of(path.parent.name, path.name, suffix)
             if digest is not None and digest not in scope.needed:
-                count, size = count + 1, size + path.lstat().st_size
+                with suppress(FileNotFoundError):  # gc is at work
+                    count, size = count + 1, size + path.lstat().st_size
         if count:
             files = f"{count} file{'s' if count > 1 else ''}"
             yield Finding(Kind.UNREFERENCED, folder, f"{files}, {size} bytes, that no result needs")

@@ -12,12 +12,13 @@ from rlhfc.run.attempt import Attempt, attempts
 from rlhfc.store import ledger_index
 from rlhfc.store.checkpoints import COMPLETE, FORMAT, checkpoint_flaw, places
 from rlhfc.store.digest import file_digest
+from rlhfc.store.files import listed
 from rlhfc.store.layout import hex_of
 from rlhfc.store.ledger_lines import DONE_EVENTS, START, read_on
 from rlhfc.store.tags import read_tag
 from rlhfc.upkeep.findings import Finding, Kind
 from rlhfc.upkeep.quota import read_quota
-from rlhfc.upkeep.scope import Scope, strange
+from rlhfc.upkeep.scope import Scope, digest_of, fanned, strange
 
 LAUNCHED = ("argv.json", "config.json", "env.json", "machine.json")
 
@@ -39,8 +40,7 @@ def check_work(scope: Scope, path: Path) -> Iterator[Finding]:
     for attempt in attempts(path):
         yield from _check_attempt(scope, attempt, digits)
     for place in places(path):
-        folder = place / "checkpoints"
-        for checkpoint in sorted(folder.iterdir()) if folder.is_dir() else []:
+        for checkpoint in listed(place / "checkpoints"):
             yield from _check_checkpoint(scope, checkpoint, digits)
 
 
@@ -133,8 +133,8 @@ def check_told(scope: Scope, path: Path) -> Iterator[Finding]:
                 told[entry["key"]] = False
         if entry["event"] == "collected":
             told |= dict.fromkeys(entry["keys"], False)
-    names = (scope.layout.root / "actions").glob("*/*.json")
-    there = {f"b3:{name.parent.name}{name.stem}" for name in names}
+    records = fanned(scope.layout.root / "actions")
+    there = {digest for path in records if (digest := digest_of(path.parent.name, path.name, ".json"))}
     if silent := len(there - told.keys()):
         yield Finding(Kind.LEDGER_SILENT, scope.place(path), f"{_results(silent)} that it does not tell of")
     if gone := len({key for key, done in told.items() if done} - there):

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rlhfc.store.digest import file_digest
+from rlhfc.store.files import listed
 from rlhfc.store.layout import Layout
 from rlhfc.store.seal import is_sealed, verified
 from rlhfc.upkeep.findings import Finding, Kind
@@ -91,6 +92,15 @@ def digest_of(folder: str, name: str, suffix: str) -> str | None:
     """Digest that a file in a fanned-out folder is named after; None when it is a stranger there."""
     digits = folder + name.removesuffix(suffix)
     return f"b3:{digits}" if name.endswith(suffix) and re.fullmatch(r"[0-9a-f]{64}", digits) else None
+
+
+def fanned(folder: Path) -> Iterator[Path]:
+    """Files of a fanned-out folder, and what does not belong there; what vanishes meanwhile is left out."""
+    for path in listed(folder):
+        if path.is_dir() and not path.is_symlink():
+            yield from listed(path)
+        else:
+            yield path
 
 
 def strange(scope: Scope, path: Path) -> Iterator[Finding]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rlhfc.run.attempt import attempts, seconds_so_far
+from rlhfc.store.files import listed
 from rlhfc.store.layout import Layout
 
 BLOCK = 512
@@ -43,8 +44,7 @@ def read_works(layout: Layout, now: float) -> Iterator[Work]:
         layout: where they lie.
         now: time by the clock of the file system.
     """
-    folder = layout.root / "work"
-    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+    for path in listed(layout.root / "work"):
         with suppress(OSError, ValueError, KeyError, TypeError):
             owner = json.loads((path / "key.json").read_bytes())
             size, changed = _measure(path)
