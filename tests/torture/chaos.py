@@ -19,6 +19,8 @@ from lab import STAGES, BrokenPromiseError, Lab, dies_out, require
 from soundness import unsound
 from warm import Warm
 
+from rlhfc.store.store import Store
+
 ACTORS = 3
 SEEN = 40  # last actions that a failure shows
 DATA = ("once upon a time", "there was a time", "")
@@ -71,7 +73,7 @@ class Chaos:
         self.failure: str | None = None
         self.began = time.monotonic()
         shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
+        Store.create(folder / "store")
 
     def run(self, seconds: float) -> Counter[str]:
         """Let the actors act so long; how often they did what.
