@@ -204,8 +204,9 @@ class Actor:
     def plan(self) -> None:
         """What a whole run has left is cached, unless something was lost."""
         with self.chaos.gate.shared():
-            there = self.stands is not None and self.stands == self.chaos.lost()
             verdicts = {stage["verdict"] for stage in self.lab.plan().values()}
+            # Asked afterwards, since gc may have come while the plan was made; a loss is never taken back.
+            there = self.stands is not None and self.stands == self.chaos.lost()
             require(not there or verdicts == {"cached"}, "plan has forgotten results", verdicts)
 
     def corrupt(self) -> None:
