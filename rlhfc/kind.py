@@ -192,6 +192,18 @@ class EngineParams(SpecModel):
     )
 
 
+class BestParams(SpecModel):
+    """Leave the weights that did best on the held-out rows, in the place of the last."""
+
+    every: int = semantic(ge=1, description="optimiser steps between the evaluations that decide")
+    by: Literal["eval_loss", "eval_accuracy"] = semantic(
+        "eval_loss", description="what decides: the lowest loss, or (reward) the highest accuracy"
+    )
+    patience: int | None = semantic(
+        None, ge=1, description="stop after so many of them in a row without a better one"
+    )
+
+
 class TrainParams(StageParams, EngineParams):
     """Fields that sft and reward share: batch, optimiser, schedule, cadence."""
 
@@ -210,5 +222,8 @@ class TrainParams(StageParams, EngineParams):
     warmup_steps: int = semantic(0, ge=0, description="optimiser steps of linear warm-up")
     gradient_clipping: float = semantic(1.0, ge=0, description="bound of the gradient's L2 norm; 0 for none")
     eval_every: int | None = runtime(None, ge=1, description="optimiser steps between evaluations")
+    best: BestParams | None = semantic(
+        None, description="leave the weights that did best on the held-out rows; none: the last"
+    )
     checkpoint_every: int = runtime(200, ge=1, description="optimiser steps between checkpoints")
     keep_checkpoints: int = runtime(2, ge=1, description="newest complete checkpoints that stay")

@@ -137,6 +137,7 @@ class SpaceCheck:
         one = max(here.values(), default=0) or self._last_checkpoint(action)
         one = one or STATE_BYTES * sum(_trained_weights(action, self._store, trees))
         kept: int = getattr(action.params, "keep_checkpoints", 1)
+        kept += getattr(action.params, "best", None) is not None
         # One more than are kept: the oldest goes when the newest is complete.
         return Need(outputs, max(0, one * (kept + 1) - sum(here.values())))
 

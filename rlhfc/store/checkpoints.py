@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +111,10 @@ def _complete_step(folder: Path, key: str) -> tuple[int, int] | None:
         record = json.loads((folder / COMPLETE).read_bytes())
         ours = (record["format"], record["key"]) == (FORMAT, key)
         whole = ours and all(_size(folder / file["path"]) == file["size"] for file in record["files"])
-        return (int(record["step"]), int(record["total"])) if whole else None
+        step, best = int(record["step"]), record.get("best")
+        if best is not None and best != step:
+            whole = whole and _complete_step(folder.with_name(f"step-{int(best):06d}"), key) is not None
+        return (step, int(record["total"])) if whole else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -137,9 +140,22 @@ def checkpoint_flaw(folder: Path, key: str, holds: Callable[[Path, str], bool] |
             return "it belongs to another action"
         if int(record["step"]) != int(folder.name.removeprefix("step-")) or int(record["total"]) < 0:
             return f"`{COMPLETE}` is that of another step"
-        return next(filter(None, (_file_flaw(folder, file, holds) for file in record["files"])), None)
+        own = next(filter(None, (_file_flaw(folder, file, holds) for file in record["files"])), None)
+        return own or _flaw_of_best(folder, record, key, holds)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return f"`{COMPLETE}` cannot be read"
+
+
+def _flaw_of_best(
+    folder: Path, record: Mapping[str, Any], key: str, holds: Callable[[Path, str], bool] | None
+) -> str | None:
+    """Why the checkpoint of the best weights so far, which another one needs, is of no use."""
+    best = record.get("best")
+    if best is None or int(best) == int(record["step"]):
+        return None
+    other = folder.with_name(f"step-{int(best):06d}")
+    flaw = checkpoint_flaw(other, key, holds)
+    return f"`{other.name}`, whose weights are the best, is no longer whole: {flaw}" if flaw else None
 
 
 def _file_flaw(folder: Path, file: dict[str, Any], holds: Callable[[Path, str], bool] | None) -> str | None:

@@ -81,9 +81,9 @@ def fit(
     seed_everything(params.seed + ranks.rank)  # dropout does not
     engine = trainable_engine(wrap(model), job.deepspeed["train"], optimisation(params, total))
     setting = Setting(engine, train, held_out, filler_id(tokenizer), job.batch.micro, ranks, job.beat)
-    figures = Trainer(job, ranks, engine, train, objective(setting)).run()
+    ended = Trainer(job, ranks, engine, train, objective(setting)).run()
     save_model(model, job.outputs["model"], first=ranks.first)
     if ranks.first:
         save_tokenizer(tokenizer, job.outputs["model"])
-        job.write_manifest(step=total, total=total, summary=figures)
+        job.write_manifest(step=ended.step, total=ended.step, summary=ended.figures)
     ranks.leave()

@@ -12,6 +12,7 @@ import torch
 
 from rlhfc.kind import TrainParams
 
+from .best import Best
 from .checkpoints import Checkpoints
 from .engines import descend, learning_rate
 from .job import Batch, Job, StageError
@@ -64,6 +65,20 @@ def plan_steps(params: TrainParams, batch: Batch, rows: int) -> int:
     return count_steps(rows, params.epochs, batch.whole, params.max_steps)
 
 
+@dataclass(frozen=True)
+class Ended:
+    """How a training ended.
+
+    Attributes:
+        step: the last that was taken; fewer than planned where `best.patience` was exhausted.
+        figures: of the evaluation of the weights that are left, and how the stage was resumed where that
+            is worth telling.
+    """
+
+    step: int
+    figures: dict[str, float | str]
+
+
 class Trainer:
     """Runs an objective to its last step, from the newest checkpoint if there is one."""
 
@@ -77,10 +92,11 @@ class Trainer:
         self.total = plan_steps(self.params, self.batch, len(rows))
         self.lengths = rows.lengths()
         self.order = RowOrder(len(rows), self.params.seed)
-        self.checkpoints = Checkpoints(job, ranks, {"train": engine}, self.total)
+        self.best = Best(self.params.best, self.total)
+        self.checkpoints = Checkpoints(job, ranks, {"train": engine}, self.total, {"best": self.best})
 
-    def run(self) -> dict[str, float | str]:
-        """Train; returns the last evaluation, and how it was resumed where that is worth telling.
+    def run(self) -> Ended:
+        """Train; the engine has the weights to leave when this returns.
 
         Raises:
             Interrupted: the stop file appeared; a checkpoint is saved.
@@ -104,14 +120,32 @@ class Trainer:
                     gradient_norm=norm,
                     samples_per_second=speed,
                 )
-            if step == self.total:
+            figures = self._evaluate_if_due(metrics, step)
+            if step == self.total or self.best.exhausted:
                 break
-            if self.params.eval_every and step % self.params.eval_every == 0:
-                self._evaluate(metrics, step)
-            self.checkpoints.after_step(step)
-        figures = self._evaluate(metrics, self.total)
+            self.checkpoints.after_step(step, best=self.best.step)
         self.checkpoints.finish()
-        return figures | self.checkpoints.summary()
+        return self._ended(step, figures)
+
+    def _evaluate_if_due(self, metrics: Metrics, step: int) -> dict[str, float]:
+        """Figures after a step, where somebody wants them."""
+        decides, every = self.best.due(step), self.params.eval_every
+        if not (decides or step == self.total or (every and step % every == 0)):
+            return {}
+        figures = self._evaluate(metrics, step)
+        if decides:
+            self.best.take(step, figures)
+        return figures
+
+    def _ended(self, step: int, figures: dict[str, float]) -> Ended:
+        """Go back to the best weights, where these are not the last."""
+        told: dict[str, float | str] = {**figures, **self.checkpoints.summary()}
+        if self.params.best is not None:
+            told["best_step"] = step if self.best.step is None else self.best.step
+            if self.best.step not in (None, step):
+                self.checkpoints.return_to(self.best.step)
+                told |= self.best.figures
+        return Ended(step, told)
 
     def _step(self, index: int) -> tuple[float, float]:
         """One optimiser step; returns mean loss and gradient norm of the global batch.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import model_validator
+
 from rlhfc.kind import Input, Kind, TrainParams, semantic
 
 
@@ -15,6 +17,12 @@ class SftParams(TrainParams):
     learning_rate: float = semantic(9.65e-6, gt=0, description="peak of the schedule")
     global_batch_size: int = semantic(64, ge=1, description="rows an optimiser step sees, over all ranks")
     loss_on: Literal["completion", "all"] = semantic("completion", description="which tokens are learnt")
+
+    @model_validator(mode="after")
+    def _measured(self) -> SftParams:
+        if self.best is not None and self.best.by != "eval_loss":
+            raise ValueError(f"`best.by: {self.best.by}` is for reward models; sft has `eval_loss`")
+        return self
 
 
 KIND = Kind(

@@ -32,6 +32,7 @@ OTHER = {
     "pin": "b3:00000000",
     "ignore_changes": ["seed"],
     "micro_batch_size": 4,
+    "best": {"every": 2},
 }
 # A frozen model takes no adapters: there is no other value.
 FIXED = {"engines.reference.lora", "engines.reward.lora"}

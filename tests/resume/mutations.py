@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from rlhfc.stages.common import checkpoints, generators, metrics, snapshots, training, update
+from rlhfc.stages.common import generators, metrics, saving, snapshots, training, update
 from rlhfc.stages.common.job import StageError
 
 
@@ -84,12 +84,12 @@ def _generator(*names: str) -> Callable[[], None]:
 
 
 def _position() -> None:
-    complete = checkpoints.Checkpoints._complete
+    start = saving.Saver.start
 
-    def changed(self: Any, folder: Path, step: int, files: Any) -> None:
-        complete(self, folder, step - 1, files)
+    def changed(self: Any, folder: Path, facts: Any, files: Any) -> None:
+        start(self, folder, facts | {"step": facts["step"] - 1}, files)
 
-    checkpoints.Checkpoints._complete = changed  # type: ignore[method-assign]
+    saving.Saver.start = changed  # type: ignore[method-assign]
 
 
 def _hungry() -> None:
@@ -107,13 +107,13 @@ def _hungry() -> None:
 
 def _slow() -> None:
     """Have each file written half a second later."""
-    write = checkpoints.write_tensors
+    write = saving.write_tensors
 
     def late(path: Path, value: Any, beat: Callable[[], None]) -> tuple[int, str]:
         time.sleep(0.5)
         return write(path, value, beat)
 
-    checkpoints.write_tensors = late
+    saving.write_tensors = late
 
 
 def _no_room() -> None:

@@ -16,9 +16,10 @@ os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", MASTER_ADDR="127.0.0
 
 import deepspeed
 import torch
-from rlhfc.stages.common.checkpoints import COMPLETE, Checkpoints
+from rlhfc.stages.common.checkpoints import Checkpoints
 from rlhfc.stages.common.engines import Optimisation, descend, trainable_engine
 from rlhfc.stages.common.ranks import Ranks, start_ranks
+from rlhfc.stages.common.saving import COMPLETE
 
 from rlhfc.store.digest import file_digest
 

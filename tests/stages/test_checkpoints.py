@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from rlhfc.stages.common import checkpoints, snapshots
+from rlhfc.stages.common import saving, snapshots
 from rlhfc.stages.common.checkpoints import Checkpoints
 from rlhfc.stages.common.job import Interrupted
 from rlhfc.stages.common.ranks import Ranks
@@ -80,12 +80,12 @@ class Stage:
         )
         self.checkpoints = Checkpoints(job, ALONE, {"train": self.engine}, 100, {"average": self.average})
 
-    def save(self, *steps):
+    def save(self, *steps, best=None):
         """Take each step, and save it; complete when this returns."""
         for step in steps:
             self.engine.weights.fill_(step)
             self.average.state |= {"mean": step / 2, "count": step}
-            self.checkpoints.save(step)
+            self.checkpoints.save(step, best=best)
         self.checkpoints.finish()
 
     def there(self):
@@ -126,6 +126,34 @@ def test_the_newest_are_kept(tmp_path):
     assert 1_000_000 == Stage(tmp_path).checkpoints.resume()
 
 
+def test_the_best_stays_as_long_as_a_newer_one_needs_it(tmp_path):
+    """Besides the newest, the one that each of them names as the best so far."""
+    made = Stage(tmp_path, keep=1)
+    made.save(10, 20, 30, best=10)
+    assert ["step-000010", "step-000030"] == made.there()
+    made.save(40, best=40)
+    made.save(50, 60, best=40)
+    assert ["step-000040", "step-000060"] == made.there()
+
+
+def test_engines_go_back_to_the_best(tmp_path):
+    """Their weights only: what the loop keeps besides stays as it is."""
+    made = Stage(tmp_path, keep=1)
+    made.save(10, best=10)
+    made.save(20, best=10)
+    made.checkpoints.return_to(10)
+    assert ([10.0] * 4, {"mean": 10.0, "count": 20}) == (made.engine.weights.tolist(), made.average.state)
+
+
+def test_the_best_is_saved_whatever_the_cadence(tmp_path):
+    """The weights that are to be left must be on disk."""
+    made = Stage(tmp_path)
+    made.checkpoints.after_step(11, best=11)
+    made.checkpoints.after_step(12, best=11)
+    made.checkpoints.finish()
+    assert ["step-000011"] == made.there()
+
+
 def test_record_lists_every_file(stage):
     """Format 3: step, layout, key; and path, size and digest of each file."""
     record = json.loads((stage.root / "step-000030" / "COMPLETE.json").read_text())
@@ -135,6 +163,7 @@ def test_record_lists_every_file(stage):
         "key": KEY,
         "step": 30,
         "total": 100,
+        "best": None,
         "ranks": 1,
         "zero_stages": {"train": 0},
         "device": "cpu",
@@ -170,7 +199,7 @@ def test_training_goes_on_while_a_checkpoint_is_written(stage, monkeypatch):
     assert not (stage.root / "step-000040" / "COMPLETE.json").exists()
     stage.engine.weights.fill_(-1)
     stage.average.state["mean"] = -1
-    stage.checkpoints.check()
+    stage.checkpoints.after_step(41)
     gate.set()
     stage.checkpoints.finish()
     assert (40, [40.0] * 4, {"mean": 15.0, "count": 30}) == resumed(stage)
@@ -184,7 +213,7 @@ def hold(monkeypatch, gate):
         assert gate.wait(20)
         return write(path, value, beat)
 
-    monkeypatch.setattr(checkpoints, "write_tensors", wait_and_write)
+    monkeypatch.setattr(saving, "write_tensors", wait_and_write)
 
 
 def test_one_checkpoint_is_written_at_a_time(stage, monkeypatch):

@@ -101,6 +101,25 @@ def test_when_all_are_damaged_none_stays(tmp_path):
     ]
 
 
+@pytest.mark.parametrize("what", ["cut", "gone", "record"])
+def test_one_that_needs_a_damaged_one_does_not_count(tmp_path, what):
+    """Step 30 names step 20 as the best so far: without that, its stage could not end as it must."""
+    checkpoint(tmp_path, 10)
+    checkpoint(tmp_path, 30, best=20)
+    best = checkpoint(tmp_path, 20, best=20)
+    assert (30, 100) == newest_checkpoint(tmp_path, KEY)
+    damage, why = DAMAGE[what]
+    damage(best)
+    assert (10, 100) == newest_checkpoint(tmp_path, KEY)
+    said = list(set_damaged_aside(tmp_path, tmp_path, KEY))
+    assert said == [
+        "checkpoint `step-000030` is damaged: `step-000020`, whose weights are the best, is no longer whole: "
+        f"{why}; moved to quarantine",
+        f"checkpoint `step-000020` is damaged: {why}; moved to quarantine",
+    ]
+    assert ["step-000010"] == there(tmp_path)
+
+
 def test_others_are_set_aside_too(tmp_path):
     """Of another action or format; a folder without a record is the stage's to clear away."""
     checkpoint(tmp_path, 10, key=OTHER)
