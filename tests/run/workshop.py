@@ -98,6 +98,14 @@ class Bench:
             text=True,
         )
 
+    def kill_when(self, condition, *options: str, seconds=20.0) -> None:
+        """Start a run, end it with SIGKILL when something is so, and wait until its processes are gone."""
+        process = self.start(*options)
+        wait_for(condition, seconds)
+        process.kill()
+        process.communicate()
+        wait_for(lambda: not self.living(), 5)
+
     def trace(self) -> list[str]:
         """What the stages did, in order: `stage what`."""
         if not self.trace_file.exists():
