@@ -57,6 +57,22 @@ def median_ms(save: Callable[[], float], step: Callable[[], None]) -> float:
     return 1000 * statistics.median(taken)
 
 
+def job_in(folder: Path, root: Path) -> Any:
+    """What checkpoints need to know of a stage that saves into ``root`` and keeps one."""
+    params = SimpleNamespace(keep_checkpoints=1, seed=1, checkpoint_every=1)
+    paths = {"checkpoints": root, "stop_file": folder / "stop"}
+    return SimpleNamespace(paths=paths, action_key="b3:", params=params, beat=lambda: None)
+
+
+def saved_in_place(engine: Any, folder: Path) -> float:
+    """Seconds that DeepSpeed's own save takes, until all of it is on the disk."""
+    started = time.monotonic()
+    engine.save_checkpoint(str(folder), tag="train", save_latest=False)
+    for path in folder.rglob("*"):
+        sync(path)
+    return time.monotonic() - started
+
+
 def main(size: str, folder: Path) -> None:
     """Measure and print one line."""
     os.environ |= {**ALONE, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29777"}
@@ -70,14 +86,7 @@ def main(size: str, folder: Path) -> None:
 
     root = folder / "checkpoints"
     root.mkdir()
-    params = SimpleNamespace(keep_checkpoints=1, seed=1, checkpoint_every=1)
-    job: Any = SimpleNamespace(
-        paths={"checkpoints": root, "stop_file": folder / "stop"},
-        action_key="b3:",
-        params=params,
-        beat=lambda: None,
-    )
-    checkpoints = Checkpoints(job, ranks, {"train": engine}, 100)
+    checkpoints = Checkpoints(job_in(folder, root), ranks, {"train": engine}, 100)
     grown: list[float] = []
     written: list[float] = []
 
@@ -90,17 +99,10 @@ def main(size: str, folder: Path) -> None:
         written.append(time.monotonic() - started)
         return held
 
-    def in_place() -> float:
-        started = time.monotonic()
-        engine.save_checkpoint(str(folder / "plain"), tag="train", save_latest=False)
-        for path in (folder / "plain").rglob("*"):
-            sync(path)
-        return time.monotonic() - started
-
     held = median_ms(beside, step)
     size_mb = sum(path.stat().st_size for path in root.rglob("*") if path.is_file()) / 1e6
     engine.checkpoint_engine = TorchCheckpointEngine()
-    plain = median_ms(in_place, step)
+    plain = median_ms(lambda: saved_in_place(engine, folder / "plain"), step)
     print(
         f"{size}: {size_mb:.1f} MB; training held {held:.0f} ms (complete after "
         f"{1000 * statistics.median(written):.0f} ms), in place {plain:.0f} ms, ratio {plain / held:.1f}; "

@@ -7,18 +7,18 @@ the standard library alone. A command's own module is imported when its argument
 from __future__ import annotations
 
 import argparse
-import re
 from functools import partial
 from pathlib import Path
 
 from rlhfc.cli.options import (
     add_mirror_option,
     add_pipeline_options,
+    add_repeatable,
     add_selection_options,
     add_spec_options,
     add_store_option,
 )
-from rlhfc.errors import Diagnostic, UserError
+from rlhfc.cli.values import amount, count, key, whole
 
 SIDE = "a run (`last`, `last~1`, or how it begins), a spec, or REVISION:SPEC as git has it"
 MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
@@ -93,25 +93,12 @@ def pull(parser: argparse.ArgumentParser) -> None:
     _add_shared(parser, "--from", "source", "where from", "every result there")
 
 
-def _add_shared(parser: argparse.ArgumentParser, option: str, name: str, told: str, rest: str) -> None:
+def _add_shared(parser: argparse.ArgumentParser, option: str, name: str, place: str, rest: str) -> None:
     add_pipeline_options(parser, f"results of this pipeline (default: {rest})", optional=True)
     parser.add_argument(
-        option, metavar="URL", dest=name, help=f"{told}: a folder, `s3://…` (default: `RLHFC_REMOTE`)"
+        option, metavar="URL", dest=name, help=f"{place}: a folder, `s3://…` (default: `RLHFC_REMOTE`)"
     )
-    parser.add_argument(
-        "--key",
-        metavar="KEY",
-        action="append",
-        type=_key,
-        default=[],
-        help="the result under this key, whatever spec it is of; may be repeated",
-    )
-
-
-def _key(text: str) -> str:
-    if not re.fullmatch(r"b3:[0-9a-f]{64}", text):
-        raise UserError(Diagnostic(f"`--key {text}` is no key", hint="give `b3:` and 64 hex digits"))
-    return text
+    add_repeatable(parser, "--key", "KEY", "the result under this key, whatever spec it is of", read=key)
 
 
 def accept(parser: argparse.ArgumentParser) -> None:
@@ -211,35 +198,18 @@ def gc(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``rlhfc gc``."""
     add_store_option(parser)
     parser.add_argument("--plan", action="store_true", help="remove nothing; show what would go")
-    parser.add_argument(
-        "--keep",
-        metavar="SPEC",
-        type=Path,
-        action="append",
-        default=[],
-        help="keep what this spec's stages have, or would make, now; may be repeated",
-    )
+    told = "keep what this spec's stages have, or would make, now"
+    add_repeatable(parser, "--keep", "SPEC", told, read=Path)
     parser.add_argument(
         "--keep-runs",
         metavar="COUNT",
-        type=partial(_whole, "--keep-runs"),
+        type=partial(whole, "--keep-runs"),
         default=3,
         help="newest results to keep of each stage of each pipeline (default: %(default)s)",
     )
-    parser.add_argument(
-        "--grace",
-        metavar="HOURS",
-        type=partial(_amount, "--grace"),
-        default=24.0,
-        help="keep all that is younger (default: %(default)g)",
-    )
-    parser.add_argument(
-        "--old",
-        metavar="DAYS",
-        type=partial(_amount, "--old"),
-        default=30.0,
-        help="remove logs of earlier attempts, and quarantined files, that are older (default: %(default)g)",
-    )
+    _add_age(parser, "--grace", "HOURS", 24.0, "keep all that is younger")
+    told = "remove logs of earlier attempts, and quarantined files, that are older"
+    _add_age(parser, "--old", "DAYS", 30.0, told)
     parser.add_argument(
         "--free", metavar="SIZE", help="remove no more than frees so much, the cheapest to make again first"
     )
@@ -248,20 +218,14 @@ def gc(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print the same as JSON")
 
 
-def _whole(option: str, text: str) -> int:
-    if not text.isdecimal():
-        raise UserError(Diagnostic(f"`{option} {text}` is no number", hint="give 0 or more"))
-    return int(text)
-
-
-def _amount(option: str, text: str) -> float:
-    try:
-        amount = float(text)
-    except ValueError:
-        amount = -1.0
-    if not 0 <= amount < float("inf"):
-        raise UserError(Diagnostic(f"`{option} {text}` is no amount", hint="give 0 or more"))
-    return amount
+def _add_age(parser: argparse.ArgumentParser, option: str, unit: str, default: float, told: str) -> None:
+    parser.add_argument(
+        option,
+        metavar=unit,
+        type=partial(amount, option),
+        default=default,
+        help=f"{told} (default: %(default)g)",
+    )
 
 
 def history(parser: argparse.ArgumentParser) -> None:
@@ -269,15 +233,9 @@ def history(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("spec", metavar="SPEC", type=Path, nargs="?", help="show this pipeline only")
     add_store_option(parser)
     parser.add_argument(
-        "-n", metavar="COUNT", dest="count", type=_count, default=10, help="how many (default: %(default)s)"
+        "-n", metavar="COUNT", dest="count", type=count, default=10, help="how many (default: %(default)s)"
     )
     parser.add_argument("--json", action="store_true", help="print the same as JSON")
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) == 0:
-        raise UserError(Diagnostic(f"`-n {text}` is no number of runs", hint="give 1 or more"))
-    return int(text)
 
 
 def diff(parser: argparse.ArgumentParser) -> None:

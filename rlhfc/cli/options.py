@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
 DEFAULT_STORE = Path(".rlhfc")
@@ -42,12 +43,28 @@ def add_store_option(parser: argparse.ArgumentParser) -> None:
 
 def add_mirror_option(parser: argparse.ArgumentParser) -> None:
     """Add ``--mirror``."""
+    told = "use a local folder, file or `package:NAME/FILE` for a hub id"
+    add_repeatable(parser, "--mirror", "ID=TARGET", told)
+
+
+def add_repeatable(
+    parser: argparse.ArgumentParser,
+    option: str,
+    metavar: str,
+    told: str,
+    *,
+    name: str | None = None,
+    read: Callable[[str], object] = str,
+) -> None:
+    """Add an option that may be given several times; ``name`` is that of the list, if not the option's."""
     parser.add_argument(
-        "--mirror",
-        metavar="ID=TARGET",
+        option,
+        metavar=metavar,
+        dest=name,
+        type=read,
         action="append",
         default=[],
-        help="use a local folder, file or `package:NAME/FILE` for a hub id; may be repeated",
+        help=f"{told}; may be repeated",
     )
 
 
@@ -55,26 +72,11 @@ def _add_spec(
     parser: argparse.ArgumentParser, told: str = "the pipeline's YAML file", *, optional: bool = False
 ) -> None:
     parser.add_argument("spec", metavar="SPEC", type=Path, nargs="?" if optional else None, help=told)
-    parser.add_argument(
-        "--overlay",
-        metavar="FILE",
-        dest="overlays",
-        type=Path,
-        action="append",
-        default=[],
-        help="lay a YAML file over the spec; may be repeated",
-    )
+    add_repeatable(parser, "--overlay", "FILE", "lay a YAML file over the spec", name="overlays", read=Path)
 
 
 def _add_set(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--set",
-        metavar="STAGE.FIELD=VALUE",
-        dest="overrides",
-        action="append",
-        default=[],
-        help="override a value of the spec; may be repeated",
-    )
+    add_repeatable(parser, "--set", "STAGE.FIELD=VALUE", "override a value of the spec", name="overrides")
 
 
 def add_selection_options(parser: argparse.ArgumentParser) -> None:
@@ -86,6 +88,4 @@ def add_selection_options(parser: argparse.ArgumentParser) -> None:
         ("--force", "force", "run it whatever the store holds"),
         ("--thaw", "thaw", "take it as neither frozen nor pinned this time"),
     ):
-        parser.add_argument(
-            option, metavar="STAGE", dest=name, action="append", default=[], help=f"{told}; may be repeated"
-        )
+        add_repeatable(parser, option, "STAGE", told, name=name)

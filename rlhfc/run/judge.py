@@ -11,6 +11,7 @@ from rlhfc.run.process import Exit
 from rlhfc.run.verify import Manifest, UnverifiedError, verify
 
 TAIL_LINES = 20
+UNSAVED = "stopped before it had saved a checkpoint"
 
 
 class StageFailedError(Exception):
@@ -52,14 +53,7 @@ def judge(
         raise _interrupted(attempt, exit, "stopped with a checkpoint")
     if exit.returncode != 0:
         fault = fault_of(exit.returncode, attempt.log, killed_for_memory=killed_for_memory)
-        if fault is Fault.USER:
-            raise _user_error(attempt, exit)
-        if ending:
-            raise _interrupted(attempt, exit, "stopped before it had saved a checkpoint")
-        message = _ending(exit, fault, attempt)
-        if exit.returncode is not None:  # else what lives on is no fault of the command's
-            message = _outlived(exit) or message
-        raise _failed(attempt, exit, message, fault)
+        raise _ended_badly(attempt, exit, fault, ending=ending)
     if exit.survivors:
         # The launcher has died and left its ranks, unless these had written their manifest.
         fault = Fault.STAGE if paths.manifest.exists() else Fault.MACHINE
@@ -68,10 +62,22 @@ def judge(
         return verify(paths.manifest, key, paths.outputs)
     except UnverifiedError as error:
         if ending:
-            raise _interrupted(attempt, exit, "stopped before it had saved a checkpoint") from error
+            raise _interrupted(attempt, exit, UNSAVED) from error
         # Without a manifest the ranks never came to their end: a launcher that was killed, and lies.
         fault = Fault.STAGE if paths.manifest.exists() else Fault.MACHINE
         raise _failed(attempt, exit, f"exited with status 0, but {error}", fault) from error
+
+
+def _ended_badly(attempt: Attempt, exit: Exit, fault: Fault, *, ending: bool) -> StageFailedError:
+    """Say what a command did whose status is not 0."""
+    if fault is Fault.USER:
+        return _user_error(attempt, exit)
+    if ending:
+        return _interrupted(attempt, exit, UNSAVED)
+    message = _ending(exit, fault, attempt)
+    if exit.returncode is not None:  # else what lives on is no fault of the command's
+        message = _outlived(exit) or message
+    return _failed(attempt, exit, message, fault)
 
 
 def _outlived(exit: Exit) -> str:

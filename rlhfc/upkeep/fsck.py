@@ -8,7 +8,7 @@ look and the repair hold off all who make references; the first, which may take 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,11 +37,10 @@ from rlhfc.upkeep.running import (
     check_told,
     check_work,
 )
-from rlhfc.upkeep.scope import DRAFT, Scope, Tell, digest_of, fanned, strange
+from rlhfc.upkeep.scope import DRAFT, Check, Scope, Tell, blob_digest, fanned, strange
 
 AGAIN_SECONDS = 0.2
 STORE_FOLDERS = ("objects", "trees", "actions", "keydocs")
-Check = Callable[[Scope, Path], Iterator[Finding]]
 
 
 @dataclass(frozen=True)
@@ -137,7 +136,7 @@ def _settled(
             yield Fate(finding, left=error.strerror or str(error))
         else:
             # A run may put the blob there again, whole, before the records are looked at.
-            scope.bad.discard(digest_of(path.parent.name, path.name, "") or "")
+            scope.bad.discard(blob_digest(path) or "")
             yield Fate(finding, repaired=True)
 
 

@@ -18,15 +18,12 @@ from rlhfc.store.records import (
     decode_tree,
 )
 from rlhfc.upkeep.findings import Finding, Kind
-from rlhfc.upkeep.scope import Scope, digest_of, fanned, strange
+from rlhfc.upkeep.scope import Scope, blob_digest, fanned, named_after, record_digest, view_digest
 
 
-def check_blob(scope: Scope, path: Path) -> Iterator[Finding]:
+@named_after(blob_digest)
+def check_blob(scope: Scope, path: Path, digest: str) -> Iterator[Finding]:
     """A blob: a regular file with the bytes that it is named after, read-only."""
-    digest = digest_of(path.parent.name, path.name, "")
-    if digest is None:
-        yield from strange(scope, path)
-        return
     scope.bad.discard(digest)
     state = path.lstat()
     try:
@@ -47,24 +44,18 @@ def check_blob(scope: Scope, path: Path) -> Iterator[Finding]:
     yield scope.finding(Kind.BLOB_DAMAGED, path, why)
 
 
-def check_tree(scope: Scope, path: Path) -> Iterator[Finding]:
+@named_after(record_digest)
+def check_tree(scope: Scope, path: Path, digest: str) -> Iterator[Finding]:
     """A tree record: rows that hash to its name."""
-    digest = digest_of(path.parent.name, path.name, ".json")
-    if digest is None:
-        yield from strange(scope, path)
-        return
     try:
         decode_tree(scope.read(path), digest)
     except DamagedRecordError as damage:
         yield scope.finding(Kind.TREE_DAMAGED, path, str(damage))
 
 
-def check_record(scope: Scope, path: Path) -> Iterator[Finding]:
+@named_after(record_digest)
+def check_record(scope: Scope, path: Path, key: str) -> Iterator[Finding]:
     """An action record: as it was written, under its key, with all its parts there and whole."""
-    key = digest_of(path.parent.name, path.name, ".json")
-    if key is None:
-        yield from strange(scope, path)
-        return
     try:
         result = decode_result(scope.read(path), key)
     except DamagedRecordError as damage:
@@ -124,12 +115,9 @@ def _check_beside(scope: Scope, path: Path, result: ActionResult) -> Iterator[Fi
         yield scope.finding(Kind.DOCUMENT_MISSING, path, "there is no key document")
 
 
-def check_document(scope: Scope, path: Path) -> Iterator[Finding]:
+@named_after(record_digest)
+def check_document(scope: Scope, path: Path, key: str) -> Iterator[Finding]:
     """A key document: whole, and its pre-image hashes to the key that it is named after."""
-    key = digest_of(path.parent.name, path.name, ".json")
-    if key is None:
-        yield from strange(scope, path)
-        return
     try:
         kept = decode_document(scope.read(path))
     except DamagedRecordError as damage:
@@ -139,12 +127,9 @@ def check_document(scope: Scope, path: Path) -> Iterator[Finding]:
         yield scope.finding(Kind.DOCUMENT_DAMAGED, path, "it does not hash to its key")
 
 
-def check_view(scope: Scope, path: Path) -> Iterator[Finding]:
+@named_after(view_digest)
+def check_view(scope: Scope, path: Path, digest: str) -> Iterator[Finding]:
     """A view: the files of its tree and no others, each the blob itself or as good as it."""
-    digest = digest_of("", path.name, "")
-    if digest is None:
-        yield from strange(scope, path)
-        return
     try:
         entries = tree_of(scope, digest)
     except DamagedRecordError as damage:
@@ -177,10 +162,10 @@ def differing(scope: Scope, folder: Path, entries: Sequence[TreeEntry]) -> Itera
 
 def check_needed(scope: Scope) -> Iterator[Finding]:
     """What no result needs: of interest to who is short of space."""
-    for folder, suffix in (("objects", ""), ("trees", ".json")):
+    for folder, digest_of in (("objects", blob_digest), ("trees", record_digest)):
         count = size = 0
         for path in fanned(scope.layout.root / folder):
-            digest = digest_of(path.parent.name, path.name, suffix)
+            digest = digest_of(path)
             if digest is not None and digest not in scope.needed:
                 with suppress(FileNotFoundError):  # gc is at work
                     count, size = count + 1, size + path.lstat().st_size

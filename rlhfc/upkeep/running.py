@@ -18,7 +18,7 @@ from rlhfc.store.ledger_lines import DONE_EVENTS, START, read_on
 from rlhfc.store.tags import read_tag
 from rlhfc.upkeep.findings import Finding, Kind
 from rlhfc.upkeep.quota import read_quota
-from rlhfc.upkeep.scope import Scope, digest_of, fanned, strange
+from rlhfc.upkeep.scope import Scope, fanned, record_digest, strange
 
 LAUNCHED = ("argv.json", "config.json", "env.json", "machine.json")
 
@@ -134,7 +134,7 @@ def check_told(scope: Scope, path: Path) -> Iterator[Finding]:
         if entry["event"] == "collected":
             told |= dict.fromkeys(entry["keys"], False)
     records = fanned(scope.layout.root / "actions")
-    there = {digest for path in records if (digest := digest_of(path.parent.name, path.name, ".json"))}
+    there = {digest for path in records if (digest := record_digest(path))}
     if silent := len(there - told.keys()):
         yield Finding(Kind.LEDGER_SILENT, scope.place(path), f"{_results(silent)} that it does not tell of")
     if gone := len({key for key, done in told.items() if done} - there):

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import wraps
 from pathlib import Path
 
 from rlhfc.store.digest import file_digest
@@ -88,10 +89,42 @@ class Scope:
         self.tell(self.files, self.total)
 
 
-def digest_of(folder: str, name: str, suffix: str) -> str | None:
-    """Digest that a file in a fanned-out folder is named after; None when it is a stranger there."""
-    digits = folder + name.removesuffix(suffix)
-    return f"b3:{digits}" if name.endswith(suffix) and re.fullmatch(r"[0-9a-f]{64}", digits) else None
+Check = Callable[[Scope, Path], Iterator[Finding]]
+NamedCheck = Callable[[Scope, Path, str], Iterator[Finding]]
+
+
+def blob_digest(path: Path) -> str | None:
+    """Digest that a blob in a fanned-out folder is named after; None when it is a stranger there."""
+    return _digest(path.parent.name + path.name)
+
+
+def record_digest(path: Path) -> str | None:
+    """Digest that a record in a fanned-out folder is named after; None when it is a stranger there."""
+    name = path.name.removesuffix(".json")
+    return _digest(path.parent.name + name) if name != path.name else None
+
+
+def view_digest(path: Path) -> str | None:
+    """Digest of the tree that a view is named after; None when it is a stranger among views."""
+    return _digest(path.name)
+
+
+def _digest(digits: str) -> str | None:
+    return f"b3:{digits}" if re.fullmatch(r"[0-9a-f]{64}", digits) else None
+
+
+def named_after(digest_of: Callable[[Path], str | None]) -> Callable[[NamedCheck], Check]:
+    """Have a check take the digest that a file is named after; one that has no such name is strange."""
+
+    def wrap(check: NamedCheck) -> Check:
+        @wraps(check)
+        def checked(scope: Scope, path: Path) -> Iterator[Finding]:
+            digest = digest_of(path)
+            return strange(scope, path) if digest is None else check(scope, path, digest)
+
+        return checked
+
+    return wrap
 
 
 def fanned(folder: Path) -> Iterator[Path]:

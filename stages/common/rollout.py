@@ -93,10 +93,7 @@ def respond(
         One response a prompt, in their order.
     """
     batch = pad_left(prompts, decoding.filler, device)
-    draws = np.stack(
-        [generator(decoding.seed, number, decoding.purpose).random(decoding.max_tokens) for number in numbers]
-    )
-    uniforms = torch.from_numpy(draws).to(device)
+    uniforms = _uniforms(numbers, decoding).to(device)
     stops = torch.tensor(sorted(decoding.stop_ids), device=device)
     mask, ids, positions, cache = batch.mask, batch.ids, row_positions(batch.mask), None
     done = torch.zeros(len(prompts), dtype=torch.bool, device=device)
@@ -114,6 +111,12 @@ def respond(
         mask = torch.cat([mask, torch.ones_like(mask[:, :1])], dim=1)
         positions = positions[:, -1:] + 1
     return _cut(torch.stack(drawn, dim=1).cpu().numpy(), decoding.stop_ids)
+
+
+def _uniforms(numbers: Sequence[int], decoding: Decoding) -> torch.Tensor:
+    """(B, max_tokens) float64 in [0, 1), those of each row its own."""
+    draws = [generator(decoding.seed, row, decoding.purpose).random(decoding.max_tokens) for row in numbers]
+    return torch.from_numpy(np.stack(draws))
 
 
 def _cut(drawn: np.ndarray, stop_ids: Collection[int]) -> list[Response]:

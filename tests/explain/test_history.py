@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from alive import attempt_processes
 from story import SPEC, Story
 
 SLOW = ("--set", "second.steps=4000", "--set", "second.step_seconds=0.05")
@@ -29,7 +30,7 @@ def going(story: Story) -> Iterator[subprocess.Popen[bytes]]:
     finally:
         process.kill()
         process.wait()
-        until(lambda: not attempts_of(story.folder))
+        until(lambda: not attempt_processes(story.folder))
 
 
 def until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
@@ -38,21 +39,6 @@ def until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it did not come about"
         time.sleep(0.02)
-
-
-def attempts_of(folder: Path) -> list[str]:
-    """Processes of this folder's attempts, by what their environment says."""
-    found = []
-    for path in Path("/proc").iterdir():
-        try:
-            if (
-                path.name.isdecimal()
-                and f"RLHFC_ATTEMPT={folder}".encode() in (path / "environ").read_bytes()
-            ):
-                found.append(path.name)
-        except OSError:
-            continue
-    return found
 
 
 def test_runs(story: Story) -> None:
@@ -168,7 +154,7 @@ def test_stages_of_a_run_that_goes_on(going: subprocess.Popen[bytes], story: Sto
     ] == story.lines("history")
     os.kill(going.pid, signal.SIGKILL)
     going.wait()
-    until(lambda: not attempts_of(story.folder))
+    until(lambda: not attempt_processes(story.folder))
     assert "RUN0  just now  pipe  lost" == story.lines("history")[0]
     assert "died with its run" in story.lines("status", "pipe.yaml", *SLOW)[2]
 

@@ -11,11 +11,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 WORDS = 40
-SPEC = """\
-schema: 1
-name: tiny
-defaults: {device: cpu, dtype: fp32, log_every: 1}
-stages:
+# How the rows of the world are split.
+SPLIT = """\
   split:
     kind: data_split
     tokenizer: {path: model}
@@ -25,6 +22,16 @@ stages:
     parts: [1, 1, 1]
     template: plain
     max_tokens: 48
+"""
+SPEC = (
+    """\
+schema: 1
+name: tiny
+defaults: {device: cpu, dtype: fp32, log_every: 1}
+stages:
+"""
+    + SPLIT
+    + """\
   sft:
     kind: sft
     model: {path: model}
@@ -78,6 +85,7 @@ stages:
     judges: [{name: lower, code: {path: judge.py}}]
   export: {kind: export, model: ppo.actor, evaluation: eval.report, dtype: fp32}
 """
+)
 JUDGE = '''"""Prefers words of low number."""
 def score(prompt: str, response: str) -> float:
     return -sum(int(word[1:]) for word in response.split() if word[1:].isdigit())

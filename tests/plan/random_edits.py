@@ -12,16 +12,15 @@ would yield. After every edit it is checked that
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import os
 import random
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from by_hand import try_edits
 from toy import FakeStore
 
 from rlhfc.compile.digests import CachedDigester
@@ -377,16 +376,7 @@ def _written(value: Any) -> str:
 
 def main() -> None:
     """Edit and check; the first wrong plan ends it with the edits that led there."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--edits", type=int, default=100_000)
-    parser.add_argument("--seed", type=int, default=1)
-    given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        os.environ["RLHFC_TRUST"] = str(Path(folder).resolve())
-        verdicts = story(Path(folder), given.seed, given.edits)
-    print(f"{given.edits} random edits, seed {given.seed}: every verdict right and explained: {verdicts}")
+    try_edits(__doc__, 100_000, lambda *given: f"every verdict right and explained: {story(*given)}")
 
 
 def story(folder: Path, seed: int, edits: int) -> dict[str, int]:

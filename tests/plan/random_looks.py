@@ -6,7 +6,6 @@ nothing. Both must say the same. Nothing is modelled, so whatever a plan may dep
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import io
 import json
@@ -14,10 +13,11 @@ import os
 import random
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from unittest import mock
+
+from by_hand import try_edits
 
 from rlhfc.cli import afresh
 from rlhfc.cli.main import main as rlhfc
@@ -284,16 +284,12 @@ def story(folder: Path, seed: int, edits: int) -> tuple[int, int]:
 
 def main() -> None:
     """Edit and ask; the first wrong plan ends it with the edits that led there."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--edits", type=int, default=5_000)
-    parser.add_argument("--seed", type=int, default=1)
-    given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        os.environ["RLHFC_TRUST"] = str(Path(folder).resolve())
-        again, refused = story(Path(folder), given.seed, given.edits)
-    print(f"{given.edits} random edits, seed {given.seed}: {again} plans shown again, {refused} refused")
+
+    def told(folder: Path, seed: int, edits: int) -> str:
+        again, refused = story(folder, seed, edits)
+        return f"{again} plans shown again, {refused} refused"
+
+    try_edits(__doc__, 5_000, told)
 
 
 if __name__ == "__main__":

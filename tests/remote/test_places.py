@@ -58,28 +58,25 @@ def test_names_are_relative(place):
     assert [] == list(place.names("parts"))
 
 
-def test_missing_bucket_is_told(s3):
-    """A bucket that is not there is an error in every method, and never an empty store."""
-    nowhere = open_place(s3.replace("//bucket", "//no-bucket"))
+def refuses_all(nowhere, words: str) -> None:
+    """Every method of a place that is not there raises, and says so in these words."""
     for ask in (
         lambda: nowhere.read("a", 0, 1),
         lambda: nowhere.create("a", b""),
         lambda: list(nowhere.names("a")),
     ):
-        with pytest.raises(RemoteError, match="bucket"):
+        with pytest.raises(RemoteError, match=words):
             ask()
+
+
+def test_missing_bucket_is_told(s3):
+    """A bucket that is not there is an error in every method, and never an empty store."""
+    refuses_all(open_place(s3.replace("//bucket", "//no-bucket")), "bucket")
 
 
 def test_missing_folder_is_told(tmp_path):
     """A folder that is not there, as where nothing is mounted, is an error and never an empty store."""
-    nowhere = FolderPlace(tmp_path / "not" / "mounted")
-    for ask in (
-        lambda: nowhere.read("a", 0, 1),
-        lambda: nowhere.create("a", b""),
-        lambda: list(nowhere.names("a")),
-    ):
-        with pytest.raises(RemoteError, match="there is no folder"):
-            ask()
+    refuses_all(FolderPlace(tmp_path / "not" / "mounted"), "there is no folder")
 
 
 def test_only_regular_files_of_a_folder_count(tmp_path):

@@ -23,57 +23,42 @@ from rlhfc.spec.load import load_pipeline
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "pipeline"))
-from world import make_world  # noqa: E402 - the tiny model and its rows
+from world import SPLIT, make_world  # noqa: E402 - the tiny model and its rows
 
-SPEC = """\
+# How both models are trained, with all that a checkpoint must bring back.
+TRAINED = """\
+    dtype: fp32
+    dropout: 0.1
+    learning_rate: 1e-2
+    weight_decay: 0.1
+    warmup_steps: 2
+    global_batch_size: 8
+    micro_batch_size: 2
+    max_steps: 4
+    checkpoint_every: 2
+"""
+SPEC = f"""\
 schema: 1
 name: resumed
-defaults: {device: cpu, log_every: 1}
+defaults: {{device: cpu, log_every: 1}}
 stages:
-  split:
-    kind: data_split
-    tokenizer: {path: model}
-    sources:
-      - data: {path: rows.jsonl}
-        columns: {prompt: prompt, chosen: chosen, rejected: rejected}
-    parts: [1, 1, 1]
-    template: plain
-    max_tokens: 48
-  sft:
+{SPLIT}  sft:
     kind: sft
-    model: {path: model}
+    model: {{path: model}}
     data: split.sft
-    dtype: fp32
-    dropout: 0.1
-    learning_rate: 1e-2
-    weight_decay: 0.1
-    warmup_steps: 2
-    global_batch_size: 8
-    micro_batch_size: 2
-    max_steps: 4
-    checkpoint_every: 2
-  reward:
+{TRAINED}  reward:
     kind: reward
-    model: {path: model}
+    model: {{path: model}}
     data: split.reward
-    dtype: fp32
-    dropout: 0.1
-    learning_rate: 1e-2
-    weight_decay: 0.1
-    warmup_steps: 2
-    global_batch_size: 8
-    micro_batch_size: 2
-    max_steps: 4
-    checkpoint_every: 2
-  engines:
+{TRAINED}  engines:
     kind: engine_init
     actor_model: sft.model
     reward_model: reward.model
     prompts: split.prompts
-    actor: {dtype: fp32, dropout: 0.1}
-    critic: {dtype: fp32, dropout: 0.1}
-    reference: {dtype: fp32}
-    reward: {dtype: fp32}
+    actor: {{dtype: fp32, dropout: 0.1}}
+    critic: {{dtype: fp32, dropout: 0.1}}
+    reference: {{dtype: fp32}}
+    reward: {{dtype: fp32}}
     trial_prompts: 8
     max_response_tokens: 8
   ppo:
@@ -85,7 +70,7 @@ stages:
     minibatch_size: 4
     micro_batch_size: 2
     ppo_epochs: 2
-    sampling: {max_response_tokens: 8}
+    sampling: {{max_response_tokens: 8}}
     actor_learning_rate: 1e-3
     critic_learning_rate: 1e-3
     actor_weight_decay: 0.1

@@ -16,11 +16,7 @@ SLOW = {"steps": 6, "step_seconds": 0.25}
 def test_killed_run_is_finished_by_the_same_command(bench):
     """After `kill -9` of the run its processes end, and the same command resumes at the checkpoint."""
     bench.write(a=SLOW, b={"left": "a.thing", "value": 2})
-    first = bench.start()
-    wait_for(lambda: "a step-3" in bench.trace())
-    first.kill()
-    first.wait()
-    wait_for(lambda: not bench.living(), 5)
+    bench.kill_when(lambda: "a step-3" in bench.trace())
     status, _, err = finish(bench.start())
     assert 0 == status, err
     assert "a: resumed at step 2" in err
@@ -32,11 +28,7 @@ def test_killed_run_is_finished_by_the_same_command(bench):
 def test_damaged_checkpoint_costs_its_steps_only(bench):
     """The run says so, sets it aside, and resumes at the one before."""
     bench.write(a=SLOW)
-    first = bench.start()
-    wait_for(lambda: "a step-4" in bench.trace())
-    first.kill()
-    first.wait()
-    wait_for(lambda: not bench.living(), 5)
+    bench.kill_when(lambda: "a step-4" in bench.trace())
     checkpoints = (bench.folder / "store" / "work").glob("a-*/attempts/*/checkpoints")
     newest = max(path for folder in checkpoints for path in folder.glob("step-*/COMPLETE.json")).parent
     (newest / "state").write_text("x")
@@ -50,11 +42,7 @@ def test_damaged_checkpoint_costs_its_steps_only(bench):
 def test_metrics_without_a_checkpoint_are_no_ones(bench):
     """What an attempt measured that left nothing to go on from is not the next one's."""
     bench.write(a=SLOW)
-    first = bench.start()
-    wait_for(lambda: list((bench.folder / "store" / "work").glob("a-*/attempts/001/metrics.jsonl")))
-    first.kill()
-    first.wait()
-    wait_for(lambda: not bench.living(), 5)
+    bench.kill_when(lambda: list((bench.folder / "store" / "work").glob("a-*/attempts/001/metrics.jsonl")))
     (attempt,) = (bench.folder / "store" / "work").glob("a-*/attempts/001")
     for complete in attempt.glob("checkpoints/*/COMPLETE.json"):
         complete.unlink()
@@ -77,6 +65,7 @@ def test_what_outlives_run_and_guard_is_ended_by_the_next_run(bench):
     wait_for(lambda: "a step-2" in bench.trace())
     attempt = next((bench.folder / "store" / "work").glob("a-*/attempts/001"))
     guard = json.loads((attempt / "status.json").read_bytes())["head"]["pid"]
+    os.kill(guard, signal.SIGSTOP)  # else it might see that its run is gone before it goes itself
     first.kill()
     os.kill(guard, signal.SIGKILL)
     first.wait()
@@ -108,11 +97,7 @@ def test_killed_run_that_was_to_replace_a_result_resumes(bench):
     """The result that is there is no reason to drop the checkpoints of its successor."""
     bench.write(a=SLOW)
     assert {"a": "done"} == bench.states()
-    first = bench.start("--force", "a")
-    wait_for(lambda: 2 == bench.trace().count("a step-3"))
-    first.kill()
-    first.wait()
-    wait_for(lambda: not bench.living(), 5)
+    bench.kill_when(lambda: 2 == bench.trace().count("a step-3"), "--force", "a")
     status, _, err = finish(bench.start("--force", "a"))
     assert 0 == status, err
     assert "a: resumed at step 2" in err

@@ -32,11 +32,7 @@ def test_stopped_and_killed_ranks_resume(bench):
     assert 130 == finish(process)[0]
     assert (["interrupted"], []) == (bench.attempt_states(), bench.living())
 
-    process = bench.start()
-    wait_for(lambda: "rank 1 step 5" in log(bench), 60)
-    process.kill()
-    process.communicate()
-    wait_for(lambda: not bench.living(), 5)
+    bench.kill_when(lambda: "rank 1 step 5" in log(bench), seconds=60)
 
     status, _, err = finish(bench.start())
     assert 0 == status, err

@@ -108,10 +108,7 @@ def test_living_run_pins_what_it_uses(bench):
 def test_pins_of_a_killed_run_are_dead(bench):
     """A run that was killed pins nothing any more, though its file is still there."""
     bench.write(a=SLOW)
-    process = bench.start()
-    wait_for(lambda: "a step-1" in bench.trace())
-    process.kill()
-    process.communicate()
+    bench.kill_when(lambda: "a step-1" in bench.trace())
     (pin,) = read_pins(bench.store().layout)
     assert not pin.lives(time.time())
 

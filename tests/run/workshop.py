@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import yaml
+from alive import attempt_processes
 
 from rlhfc.compile.digests import CachedDigester
 from rlhfc.compile.pipeline import compile_pipeline
@@ -97,6 +98,14 @@ class Bench:
             text=True,
         )
 
+    def kill_when(self, condition, *options: str, seconds=20.0) -> None:
+        """Start a run, end it with SIGKILL when something is so, and wait until its processes are gone."""
+        process = self.start(*options)
+        wait_for(condition, seconds)
+        process.kill()
+        process.communicate()
+        wait_for(lambda: not self.living(), 5)
+
     def trace(self) -> list[str]:
         """What the stages did, in order: `stage what`."""
         if not self.trace_file.exists():
@@ -104,16 +113,8 @@ class Bench:
         return [line.rpartition(" ")[0] for line in self.trace_file.read_text().splitlines()]
 
     def living(self) -> list[int]:
-        """Find the processes of this workshop's attempts, by what their environment says."""
-        mine = f"RLHFC_ATTEMPT={self.folder}".encode()
-        found = []
-        for path in Path("/proc").iterdir():
-            try:
-                if path.name.isdecimal() and mine in (path / "environ").read_bytes():
-                    found.append(int(path.name))
-            except OSError:
-                continue
-        return found
+        """Find the processes of this workshop's attempts."""
+        return attempt_processes(self.folder)
 
     def attempt_states(self, stage: str = "a") -> list[str]:
         """Tell the state of every attempt of a stage, oldest first."""

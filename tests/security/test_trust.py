@@ -85,6 +85,14 @@ def said(capsys) -> str:
     return capsys.readouterr().err
 
 
+def refused_until_trusted(command: str, told: str, capsys) -> None:
+    """A command on the spec says why it stops, and goes on once its folder is trusted."""
+    assert 1 == main([command, "spec.yaml"])
+    assert told in said(capsys)
+    main(["trust", "."])
+    assert 0 == main([command, "spec.yaml"])
+
+
 @pytest.mark.parametrize(
     "command",
     [
@@ -259,11 +267,8 @@ def test_judge_of_the_hub_does_not_run(stranger, capsys):
 def test_variable_that_may_bring_code_needs_trust(name, stranger, capsys):
     """A loader, an interpreter or a compiler that is told where to look runs what lies there."""
     (stranger / "spec.yaml").write_text(BUILT_IN + SFT % f"environment: {{{name}: /x}}")
-    assert 1 == main(["config", "spec.yaml"])
-    told = said(capsys)
-    assert f"sft.environment: `{name}` may bring code into a launch, and nobody trusts the author" in told
-    main(["trust", "."])
-    assert 0 == main(["config", "spec.yaml"])
+    told = f"sft.environment: `{name}` may bring code into a launch, and nobody trusts the author"
+    refused_until_trusted("config", told, capsys)
 
 
 @pytest.mark.parametrize("name", ["HF_TOKEN", "WANDB_API_KEY", "NCCL_DEBUG", "PYTORCH_CUDA_ALLOC_CONF"])
@@ -295,10 +300,8 @@ def test_options_of_a_saved_plan_are_its_authors(stranger, capsys):
 def test_deepspeed_entry_with_power_needs_trust(entry, stranger, capsys):
     """Entries that write anywhere, connect or import need an author who is trusted."""
     (stranger / "spec.yaml").write_text(BUILT_IN + SFT % f"deepspeed: {{{entry}: {{enabled: true}}}}")
-    assert 1 == main(["plan", "spec.yaml"])
-    assert f"`{entry}` of the DeepSpeed config may run code or write files anywhere" in said(capsys)
-    main(["trust", "."])
-    assert 0 == main(["plan", "spec.yaml"])
+    told = f"`{entry}` of the DeepSpeed config may run code or write files anywhere"
+    refused_until_trusted("plan", told, capsys)
 
 
 def test_deepspeed_entry_without_power_needs_none(stranger):

@@ -1,97 +1,20 @@
-"""Removal: what it keeps, in which order it takes the rest, and that a crash leaves a whole store."""
+"""Removal: what it keeps, and in which order it takes the rest."""
 
-import errno
-import json
 import os
-import shutil
 import tempfile
-import threading
 import time
-from dataclasses import asdict, replace
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_store import product
+from removal import ALL, DAY, collect, fill, key_of, unfinished, whole
 
-from rlhfc.errors import UserError
 from rlhfc.plan.estimate import taken
-from rlhfc.store.holder import Holder
-from rlhfc.store.leases import Hold, LostLockError
-from rlhfc.store.pins import Pins, read_pins
-from rlhfc.store.records import Acceptance, DamagedRecordError
 from rlhfc.store.store import Store
 from rlhfc.upkeep.inventory import disk_usage, take_inventory
-from rlhfc.upkeep.marks import Policy, Roots, choose
-from rlhfc.upkeep.quota import bytes_of, check_quota, write_quota
-from rlhfc.upkeep.sweep import sweep
-
-ALL = Policy(keep_runs=0, grace=0.0)
-DAY = 24 * 3600.0
-
-
-def key_of(number: int) -> str:
-    """A key."""
-    return f"b3:{number:064x}"
-
-
-def on_cpu(key: str, seconds: float) -> tuple[float, float]:
-    """What a result took, when all are made on the CPU."""
-    return 0.0, seconds
-
-
-def test_pin_that_cannot_be_written_ends_no_run(tmp_path, monkeypatch):
-    """Neither a pin nor the lease for it fits on a full disk, and a run goes on without."""
-    store = Store.create(tmp_path / "store")
-
-    def full():
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(store.locks, "sharing", full)
-    Pins(store.layout, store.locks, Holder.me()).keep(key_of(1))
-    assert [] == list(read_pins(store.layout))
-
-
-def fill(store: Store, folder: Path, *results: dict) -> list[str]:
-    """Publish results, oldest first: files by name, and the stage `s` of pipeline `p` unless it says so."""
-    for number, facts in enumerate(results):
-        files = {name: data.encode() for name, data in facts.pop("files", {"f": f"{number}"}).items()}
-        work = folder / f"work{number}"
-        store.publish(product(work, files, key=key_of(number), **facts))
-        shutil.rmtree(work)
-    return [key_of(number) for number in range(len(results))]
-
-
-def whole(store: Store, key: str) -> bool:
-    """Whether a result is there with every byte."""
-    result = store.lookup(key)
-    return result is not None and all(
-        store.blob(entry.digest).stat().st_size == entry.size
-        for tree in result.outputs.values()
-        for entry in store.tree(tree)
-    )
-
-
-def collect(store: Store, roots: Roots | None = None, policy: Policy = ALL, cost=on_cpu):
-    """Remove what is not kept; by default the ledger alone says what there was."""
-    given = roots or Roots()
-    roots = replace(given, made=given.made or tuple(store.made()))
-    inventory = take_inventory(store.layout, policy.old)
-    return sweep(store, inventory, partial(choose, roots=roots, policy=policy, cost=cost), policy.old)
-
-
-def names(store: Store) -> set[str]:
-    """Every file of a store's content."""
-    folders = ("objects", "trees", "actions", "views")
-    return {str(path) for name in folders for path in (store.layout.root / name).rglob("*") if path.is_file()}
-
-
-@pytest.fixture
-def store(tmp_path):
-    """A store whose warnings fail the test."""
-    return Store.create(tmp_path / "store", warn=pytest.fail)
+from rlhfc.upkeep.marks import Policy, Roots
 
 
 def test_newest_results_of_each_stage_stay(store, tmp_path):
@@ -192,19 +115,6 @@ def test_no_more_goes_than_is_asked_for(store, tmp_path):
     assert whole(store, keys[3])
 
 
-def unfinished(store: Store, number: int, stage: str = "s", days: float = 9.0) -> Path:
-    """The folder of an action that has a checkpoint and no result."""
-    folder = store.work(stage, key_of(number))
-    (folder / "attempts" / "001" / "checkpoints").mkdir(parents=True)
-    (folder / "attempts" / "001" / "checkpoints" / "state").write_bytes(b"x" * 10_000)
-    owner = {"key": key_of(number), "pipeline": "p", "stage": stage}
-    (folder / "key.json").write_text(json.dumps(owner))
-    then = time.time() - days * DAY
-    for path in (*folder.rglob("*"), folder):
-        os.utime(path, (then, then))
-    return folder
-
-
 def test_unfinished_actions(store):
     """Checkpoints stay when they are young, of a kept spec, or the newest of their stage; else they go."""
     old, newest = unfinished(store, 0x1 << 240), unfinished(store, 0x2 << 240, days=2)
@@ -214,16 +124,6 @@ def test_unfinished_actions(store):
     assert [False, True, True] == [path.exists() for path in (old, newest, other)]
     collect(store, Roots(planned=frozenset({key_of(0x3 << 240)})), replace(policy, keep_runs=0))
     assert [False, True] == [path.exists() for path in (newest, other)]
-
-
-def test_action_that_a_run_is_at_stays(store):
-    """Whatever its age says, an action whose lock is held is left alone."""
-    folder = unfinished(store, 1 << 240)
-    with store.locks.key(key_of(1 << 240), Holder.me("r"), lambda: False, lambda owner: None):
-        collect(store)
-    assert folder.exists()
-    collect(store)
-    assert not folder.exists()
 
 
 def test_earlier_attempts_of_a_result_go_when_they_are_old(store, tmp_path):
@@ -252,124 +152,6 @@ def test_rubbish_goes(store):
     assert (root / "quarantine" / "20200101").exists()  # by its change time, which cannot be set, it is young
     collect(store, policy=replace(ALL, old=0.0))
     assert not (root / "quarantine" / "20200101").exists()
-
-
-def test_pins_of_the_dead_go(store):
-    """The pins of a run that died keep nothing and are removed; those of the living stay."""
-    pins = Pins(store.layout, store.locks, Holder.me("r"))
-    pins.keep(key_of(1), ["b3:t"])
-    dead = replace(Holder.me("r0"), start=1)
-    text = {"holder": asdict(dead), "keys": [key_of(2)], "trees": []}
-    (store.layout.pins / "dead.json").write_text(json.dumps(text))
-    collect(store)
-    (left,) = read_pins(store.layout)
-    assert ({key_of(1)}, {"b3:t"}) == (left.keys, left.trees)
-    pins.drop()
-    assert [] == list(read_pins(store.layout))
-
-
-def test_pins_of_another_machine_live_while_they_are_touched(store):
-    """Of another machine's run nothing is known but when it last showed itself."""
-    pins = Pins(store.layout, store.locks, replace(Holder.me("r"), host="elsewhere"))
-    pins.keep(key_of(1))
-    (pin,) = read_pins(store.layout)
-    touched = pin.path.stat().st_mtime
-    assert [True, False] == [pin.lives(touched + seconds) for seconds in (DAY - 60, DAY + 60)]
-    pin.path.write_text("{")
-    (damaged,) = read_pins(store.layout)
-    assert damaged.lives(time.time())
-
-
-class CrashError(Exception):
-    """The process was killed here."""
-
-
-def test_crash_at_every_step_leaves_a_whole_store(tmp_path, monkeypatch):
-    """Killed before any of its renames or records, removal leaves whole results, and the next one ends it."""
-    real, left = Path.rename, [0]
-
-    def rename(path: Path, target: Path) -> Path:
-        left[0] -= 1
-        if left[0] < 0:
-            raise CrashError
-        return real(path, target)
-
-    point = 0
-    while True:
-        store = Store.create(tmp_path / str(point), warn=pytest.fail)
-        keys = fill(store, tmp_path / f"w{point}", *({"files": {"f": str(n), "g": "same"}} for n in range(3)))
-        view = store.view(store.lookup(keys[0]).outputs["model"])
-        store.view(store.lookup(keys[2]).outputs["model"])
-        unfinished(store, 1 << 240)
-        roots = Roots(tagged=frozenset({keys[2]}))
-        monkeypatch.setattr(Path, "rename", rename)
-        left[0], crashed = point, False
-        try:
-            collect(store, roots)
-        except CrashError:
-            crashed = True
-        monkeypatch.setattr(Path, "rename", real)
-        again = Store.open(tmp_path / str(point), warn=pytest.fail)
-        assert whole(again, keys[2])
-        assert all(again.lookup(key) is None or whole(again, key) for key in keys)
-        collect(again, roots)
-        assert [False, False, True] == [whole(again, key) for key in keys]
-        assert not view.exists()
-        assert 1 + 1 + 2 + 2 == len(names(again))  # record, tree, blobs, view
-        assert [] == list((again.layout.root / "tmp").iterdir())
-        assert 0 == collect(again, roots).size
-        if not crashed:
-            break
-        point += 1
-    assert 8 == point  # two records, a view, two trees, two blobs, an action
-
-
-def test_removal_that_lost_the_lock_stops(store, tmp_path, monkeypatch):
-    """A removal that was frozen until another took over removes nothing more."""
-    keys = fill(store, tmp_path, {}, {})
-
-    def lost(hold: Hold) -> None:
-        raise LostLockError("lost")
-
-    monkeypatch.setattr(Hold, "check", lost)
-    with pytest.raises(LostLockError):
-        collect(store)
-    assert [True, True] == [whole(store, key) for key in keys]
-
-
-def test_result_made_meanwhile_keeps_what_it_found(store, tmp_path):
-    """Between looking and removing a result comes that uses a file of one that goes: the file stays."""
-    keys = fill(store, tmp_path, {"files": {"f": "shared", "g": "alone"}})
-    inventory = take_inventory(store.layout, ALL.old)
-    new = key_of(9)
-    store.publish(product(tmp_path / "later", {"h": b"shared"}, key=new))
-    roots = Roots(pinned=frozenset({new}), made=tuple(store.made()))
-    sweep(store, inventory, partial(choose, roots=roots, policy=ALL, cost=on_cpu), ALL.old)
-    assert [False, True] == [whole(store, key) for key in (keys[0], new)]
-
-
-def test_reader_that_comes_during_removal_sees_a_miss(store, tmp_path, monkeypatch):
-    """Who had read the record when it was removed finds no tree: a miss, and no damage is told."""
-    (key,) = fill(store, tmp_path, {})
-    real = Store._read_tree
-
-    def meanwhile(self: Store, digest: str):
-        monkeypatch.setattr(Store, "_read_tree", real)
-        collect(store)
-        return real(self, digest)
-
-    monkeypatch.setattr(Store, "_read_tree", meanwhile)
-    assert store.lookup(key) is None
-
-
-def test_accepting_what_was_removed_fails_cleanly(store, tmp_path):
-    """A result that went between its finding and its acceptance is not recorded under another key."""
-    (key,) = fill(store, tmp_path, {})
-    result = store.lookup(key)
-    collect(store)
-    with pytest.raises(DamagedRecordError):
-        store.accept(result, key_of(5), {}, Acceptance(key, "ada", "x", "now"), ("p", "s"))
-    assert store.lookup(key_of(5)) is None
 
 
 RESULTS = st.lists(
@@ -420,70 +202,6 @@ def test_nothing_reachable_is_ever_removed(results, keep_runs, tagged, pinned, f
         assert (trees, blobs | metrics) == ({*left.trees}, {*left.blobs})
         assert {*left.views} <= trees
         assert 0 == collect(store, roots, Policy(keep_runs=keep_runs, grace=0.0, free=0)).size
-
-
-@pytest.mark.parametrize(
-    ("text", "size"),
-    [("500MB", 500 * 10**6), ("1.5 TB", 1_500_000_000_000), ("2GiB", 2 << 30), ("7", 7), ("3k", 3000)],
-)
-def test_sizes(text, size):
-    """Sizes are read in the units that people write."""
-    assert size == bytes_of("--free", text)
-
-
-def test_no_size():
-    """What is no size is refused by the option's name."""
-    with pytest.raises(UserError, match="`--free much` is no size"):
-        bytes_of("--free", "much")
-
-
-def test_quota(store, tmp_path):
-    """A store at its limit refuses, one that will be exceeded warns, both with the remedy."""
-    fill(store, tmp_path, {"files": {"f": "x" * 3_000_000}})
-    assert check_quota(store.layout, 10**12) is None
-    write_quota(store.layout, 10 * 10**6)
-    assert check_quota(store.layout, 10**6) is None
-    warning = check_quota(store.layout, 9 * 10**6)
-    assert "of 10.0 MB, and about 9.0 MB will come: make room with `rlhfc gc --free 3MB`" in warning
-    write_quota(store.layout, 10**6)
-    with pytest.raises(UserError, match=r"is full: 3\.0 MB of 1\.0 MB"):
-        check_quota(store.layout, 0)
-    write_quota(store.layout, None)
-    assert check_quota(store.layout, 10**12) is None
-
-
-def test_publication_that_lost_the_lock_records_nothing(store, tmp_path, monkeypatch):
-    """Who froze while it published, and was passed by a removal, may miss files: it makes no record."""
-
-    def lost(hold: Hold) -> None:
-        raise LostLockError("lost")
-
-    monkeypatch.setattr(Hold, "check", lost)
-    with pytest.raises(LostLockError):
-        fill(store, tmp_path, {})
-    assert store.lookup(key_of(0)) is None
-
-
-def test_only_the_result_that_was_seen_is_taken_back(store, tmp_path):
-    """A forced run replaces what it found when it began, and nothing that another has made since."""
-    keys = fill(store, tmp_path, {}, {})
-    first, second = (store.lookup(key) for key in keys)
-    store.forget(keys[0], second)
-    assert first == store.lookup(keys[0])
-    store.forget(keys[0], first)
-    assert store.lookup(keys[0]) is None
-
-
-def test_pin_waits_for_removal_to_end(store):
-    """A pin is taken before a removal reads the pins, or after it has ended, and never in between."""
-    pins = Pins(store.layout, store.locks, Holder.me("r"))
-    thread = threading.Thread(target=pins.keep, args=(key_of(1),))
-    with store.locks.alone(Holder.me()):
-        thread.start()
-        thread.join(0.3)
-        assert [] == list(read_pins(store.layout))
-    thread.join(10)
-    assert [frozenset({key_of(1)})] == [pin.keys for pin in read_pins(store.layout)]
 
 
 @pytest.mark.parametrize(

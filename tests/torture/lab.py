@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,6 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from alive import attempt_processes
 from faults import Fault
 from soundness import unsound
 from warm import Done, Warm
@@ -100,16 +104,8 @@ class Lab:
         return [(stage, key, what) for stage, key, what in (line.split(" ") for line in lines)]
 
     def living(self) -> list[int]:
-        """Processes of this store's attempts, by what their environment says."""
-        mine = f"RLHFC_ATTEMPT={self.store}".encode()
-        found = []
-        for path in Path("/proc").iterdir():
-            try:
-                if path.name.isdecimal() and mine in (path / "environ").read_bytes():
-                    found.append(int(path.name))
-            except OSError:
-                continue
-        return found
+        """Processes of this store's attempts."""
+        return attempt_processes(self.store)
 
     def plan(self) -> dict[str, dict[str, Any]]:
         """Stages of ``rlhfc plan --json`` by name.

@@ -15,10 +15,13 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[1] / "pipeline"))
+from alive import attempt_processes
 from lab import require
 from world import command, make_world, rlhfc
 
@@ -131,14 +134,12 @@ def _find(run: int, store: Path, victim: str) -> int | None:
 
 def _processes(store: Path) -> dict[int, tuple[str, int]]:
     """Command and parent of each process of the store's attempts."""
-    mine, found = f"RLHFC_ATTEMPT={store}/".encode(), {}
-    for path in Path("/proc").iterdir():
-        try:
-            if path.name.isdecimal() and mine in (path / "environ").read_bytes():
-                parent = int((path / "stat").read_text().rpartition(")")[2].split()[1])
-                found[int(path.name)] = ((path / "cmdline").read_text().replace("\0", " "), parent)
-        except OSError:
-            continue
+    found = {}
+    for pid in attempt_processes(store):
+        path = Path(f"/proc/{pid}")
+        with suppress(OSError):
+            parent = int((path / "stat").read_text().rpartition(")")[2].split()[1])
+            found[pid] = ((path / "cmdline").read_text().replace("\0", " "), parent)
     return found
 
 
