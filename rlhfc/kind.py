@@ -192,12 +192,28 @@ class EngineParams(SpecModel):
     )
 
 
+class FrozenEngineParams(EngineParams):
+    """A model that is only read. ZeRO 1 and 2 shard nothing of it."""
+
+    @model_validator(mode="after")
+    def _nothing_to_train(self) -> FrozenEngineParams:
+        if self.zero_stage in (1, 2):
+            raise ValueError(
+                f"zero_stage {self.zero_stage} shards optimiser state, "
+                "and a frozen model has none: use 0 or 3"
+            )
+        for name in ("lora", "dropout", "gradient_checkpointing"):
+            if getattr(self, name):
+                raise ValueError(f"a frozen model takes no `{name}`")
+        return self
+
+
 class BestParams(SpecModel):
     """Leave the weights that did best on the held-out rows, in the place of the last."""
 
     every: int = semantic(ge=1, description="optimiser steps between the evaluations that decide")
     by: Literal["eval_loss", "eval_accuracy"] = semantic(
-        "eval_loss", description="what decides: the lowest loss, or (reward) the highest accuracy"
+        "eval_loss", description="what decides: the lowest loss, or (reward, dpo) the highest accuracy"
     )
     patience: int | None = semantic(
         None, ge=1, description="stop after so many of them in a row without a better one"
@@ -205,7 +221,7 @@ class BestParams(SpecModel):
 
 
 class TrainParams(StageParams, EngineParams):
-    """Fields that sft and reward share: batch, optimiser, schedule, cadence."""
+    """Fields that sft, reward and dpo share: batch, optimiser, schedule, cadence."""
 
     epochs: int = semantic(1, ge=1, description="passes over the training rows")
     max_steps: int | None = semantic(None, ge=1, description="stop after this many optimiser steps")

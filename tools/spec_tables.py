@@ -23,7 +23,7 @@ from rlhfc.spec.model import SpecFile
 PAGE = Path(__file__).parents[1] / "docs" / "spec.md"
 BEGIN = "<!-- tables: written by tools/spec_tables.py -->"
 END = "<!-- end of tables -->"
-ORDER = ("data_split", "sft", "reward", "engine_init", "ppo", "evaluate", "export")
+ORDER = ("data_split", "sft", "reward", "engine_init", "ppo", "reference", "dpo", "evaluate", "export")
 SHARED = {
     StageParams: ("Fields of every stage", "[every stage](#fields-of-every-stage)"),
     TrainParams: ("Fields of training", "[training](#fields-of-training)"),

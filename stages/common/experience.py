@@ -16,7 +16,7 @@ from .four_models import FourModels
 from .modules import response_choices, response_log_probs, response_positions
 from .ranks import Ranks
 from .rollout import Decoding, Response, respond
-from .rows import by_length, pad_right
+from .rows import PaddedPairs, by_length, pad_pairs
 from .training import in_step
 
 
@@ -40,32 +40,6 @@ class Row:
     values: np.ndarray
     entropy: np.ndarray
     score: float
-
-
-@dataclass(frozen=True)
-class PaddedPairs:
-    """Right-padded tensors of B rows; T is the longest response, L the longest prompt with its response."""
-
-    ids: torch.Tensor
-    mask: torch.Tensor
-    starts: torch.Tensor
-    responses: torch.Tensor
-    response_mask: torch.Tensor
-
-    @property
-    def ends(self) -> torch.Tensor:
-        """(B,) position of each row's last token."""
-        return self.mask.sum(dim=1) - 1
-
-
-def pad_pairs(
-    prompts: Sequence[np.ndarray], responses: Sequence[np.ndarray], filler: int, device: torch.device
-) -> PaddedPairs:
-    """Join each prompt with its response and pad."""
-    whole = pad_right([np.concatenate(pair) for pair in zip(prompts, responses, strict=True)], filler, device)
-    ends = pad_right(responses, filler, device)
-    starts = torch.tensor([len(prompt) for prompt in prompts], device=device)
-    return PaddedPairs(whole.ids, whole.mask, starts, ends.ids, ends.mask)
 
 
 def collect(

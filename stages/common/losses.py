@@ -39,14 +39,31 @@ def summed_cross_entropy(logits: torch.Tensor, tokens: torch.Tensor, mask: torch
 
 
 def summed_preference_loss(
-    chosen: torch.Tensor, rejected: torch.Tensor, centering: float = 0.0
+    chosen: torch.Tensor, rejected: torch.Tensor, *, centering: float = 0.0, label_smoothing: float = 0.0
 ) -> torch.Tensor:
-    """−Σ log σ(chosen − rejected) + centering · Σ (chosen + rejected)² (Bradley-Terry; Eisenstein 2023).
+    """−Σ [(1 − ε) log σ(d) + ε log σ(−d)] + centering · Σ (chosen + rejected)², with d = chosen − rejected.
+
+    Bradley-Terry; ε as in Mitchell's conservative DPO (2023); centring as in Eisenstein et al. (2023).
 
     Args:
-        chosen: (B,) fp32 scores at the last real token.
+        chosen: (B,) fp32 scores at the last real token, or rewards.
         rejected: (B,) likewise.
         centering: weight of the second term; it leaves differences free and pulls the mean to 0.
+        label_smoothing: ε, the share of pairs taken to be the wrong way round.
     """
-    loss = -F.logsigmoid(chosen - rejected).sum()
+    difference = chosen - rejected
+    loss = -(1 - label_smoothing) * F.logsigmoid(difference).sum()
+    if label_smoothing:
+        loss = loss - label_smoothing * F.logsigmoid(-difference).sum()
     return loss + centering * ((chosen + rejected) ** 2).sum() if centering else loss
+
+
+def summed_ipo_loss(chosen: torch.Tensor, rejected: torch.Tensor, beta: float) -> torch.Tensor:
+    """Σ ((chosen − rejected) / β − 1 / (2β))² (Azar et al. 2023, equation 17, τ = β).
+
+    Args:
+        chosen: (B,) fp32 rewards β · (log π − log π_ref), a mean over the response's tokens.
+        rejected: (B,) likewise.
+        beta: the β of these rewards.
+    """
+    return (((chosen - rejected) / beta - 1 / (2 * beta)) ** 2).sum()

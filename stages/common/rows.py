@@ -78,6 +78,32 @@ def pad_right(rows: Sequence[np.ndarray], filler: int, device: torch.device) -> 
     return Padded(torch.from_numpy(ids).to(device), mask, counted)
 
 
+@dataclass(frozen=True)
+class PaddedPairs:
+    """Right-padded tensors of B rows; T is the longest response, L the longest prompt with its response."""
+
+    ids: torch.Tensor
+    mask: torch.Tensor
+    starts: torch.Tensor
+    responses: torch.Tensor
+    response_mask: torch.Tensor
+
+    @property
+    def ends(self) -> torch.Tensor:
+        """(B,) position of each row's last token."""
+        return self.mask.sum(dim=1) - 1
+
+
+def pad_pairs(
+    prompts: Sequence[np.ndarray], responses: Sequence[np.ndarray], filler: int, device: torch.device
+) -> PaddedPairs:
+    """Join each prompt with its response and pad."""
+    whole = pad_right([np.concatenate(pair) for pair in zip(prompts, responses, strict=True)], filler, device)
+    ends = pad_right(responses, filler, device)
+    starts = torch.tensor([len(prompt) for prompt in prompts], device=device)
+    return PaddedPairs(whole.ids, whole.mask, starts, ends.ids, ends.mask)
+
+
 def pad_left(rows: Sequence[np.ndarray], filler: int, device: torch.device) -> Padded:
     """Put rows into one tensor, right-aligned: every row ends where generation starts."""
     lengths = [len(row) for row in rows]

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from blake3 import blake3
 
 from .job import write_json
 
@@ -53,6 +54,11 @@ class TokenFile(Sequence[tuple[np.ndarray, ...]]):
         width = len(self.segments)
         bounds = self._offsets[row * width : (row + 1) * width + 1]
         return tuple(np.asarray(self._tokens[start:end]) for start, end in pairwise(bounds))
+
+    def digest(self) -> str:
+        """BLAKE3 of all ids and boundaries: equal for equal rows in equal order."""
+        found = blake3(np.ascontiguousarray(self._offsets).view(np.uint8).data)
+        return f"b3:{found.update(np.ascontiguousarray(self._tokens).view(np.uint8).data).hexdigest()}"
 
     def lengths(self) -> np.ndarray:
         """Tokens of each row, all segments together: int64, (rows,)."""

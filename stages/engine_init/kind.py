@@ -2,24 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import model_validator
-
-from rlhfc.kind import EngineParams, Input, Kind, StageParams, numeric, semantic
-
-
-class FrozenEngineParams(EngineParams):
-    """A model that is only read: reference or reward model. ZeRO 1 and 2 shard nothing of it."""
-
-    @model_validator(mode="after")
-    def _nothing_to_train(self) -> FrozenEngineParams:
-        if self.zero_stage in (1, 2):
-            raise ValueError(
-                f"zero_stage {self.zero_stage} shards optimiser state, "
-                "and a frozen model has none: use 0 or 3"
-            )
-        if self.lora is not None:
-            raise ValueError("a frozen model takes no `lora`")
-        return self
+from rlhfc.kind import EngineParams, FrozenEngineParams, Input, Kind, StageParams, numeric, semantic
 
 
 class EngineInitParams(StageParams):

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ..common.experience import PaddedPairs, pad_pairs
 from ..common.modules import Policy, Scorer, response_log_probs
 from ..common.rollout import Decoding, Response, respond
-from ..common.rows import by_length
+from ..common.rows import PaddedPairs, by_length, pad_pairs
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ Where this departs from DeepSpeed-Chat's step 2:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -21,11 +22,11 @@ from ..common.job import Job, run_stage
 from ..common.losses import summed_preference_loss
 from ..common.models import load_reward_model
 from ..common.modules import Scorer
-from ..common.rows import by_length, pad_right
-from ..common.statistics import wilson_interval
+from ..common.pairs import preference_figures
+from ..common.rows import pad_right
 from ..common.tokenfiles import TokenFile
 from ..common.tokenizers import filler_id
-from ..common.training import Objective, in_step
+from ..common.training import Objective
 from .kind import KIND, RewardParams
 
 
@@ -45,32 +46,6 @@ class PairScores:
         return scores[: len(pairs)], scores[len(pairs) :]
 
 
-def accuracy(pairs: PairScores, setting: Setting, centering: float) -> dict[str, float]:
-    """Share of evaluation pairs whose chosen side scores higher (a tie counts half), loss, mean scores."""
-    ranks = setting.ranks
-    totals = torch.zeros(5, dtype=torch.float64, device=ranks.device)
-    batches = by_length(list(ranks.share(len(pairs.rows))), pairs.rows.lengths(), setting.micro)
-    for rows, counts in in_step(batches, ranks, setting.beat):
-        chosen, rejected = pairs(rows)
-        if counts:
-            better = (chosen > rejected).sum() + 0.5 * (chosen == rejected).sum()
-            loss = summed_preference_loss(chosen, rejected, centering)
-            figures = [better, loss, chosen.sum(), rejected.sum(), len(chosen)]
-            totals += torch.tensor([float(figure) for figure in figures], device=ranks.device)
-    better, loss, chosen, rejected, count = ranks.sum(totals).tolist()
-    count = max(count, 1.0)
-    low, high = wilson_interval(better, count)
-    return {
-        "eval_accuracy": better / count,
-        "eval_accuracy_low": low,
-        "eval_accuracy_high": high,
-        "eval_loss": loss / count,
-        "eval_chosen_score": chosen / count,
-        "eval_rejected_score": rejected / count,
-        "eval_pairs": count,
-    }
-
-
 def main(job: Job[RewardParams]) -> None:
     """Train, evaluate, save."""
     params = job.params
@@ -88,6 +63,8 @@ def main(job: Job[RewardParams]) -> None:
         model.config.pad_token_id = filler_id(tokenizer)
         return model
 
+    loss = partial(summed_preference_loss, centering=params.centering)
+
     def objective(setting: Setting) -> Objective:
         learnt, measured = (
             PairScores(setting.engine, rows, setting.filler, setting.ranks.device)
@@ -95,8 +72,8 @@ def main(job: Job[RewardParams]) -> None:
         )
         return Objective(
             weigh=lambda _: 1.0,
-            loss=lambda rows: summed_preference_loss(*learnt(rows), params.centering),
-            evaluate=lambda: accuracy(measured, setting, params.centering),
+            loss=lambda rows: loss(*learnt(rows)),
+            evaluate=lambda: preference_figures(measured, loss, setting, "score"),
         )
 
     fit(job, load=load, wrap=Scorer, objective=objective)

@@ -21,7 +21,7 @@ class SftParams(TrainParams):
     @model_validator(mode="after")
     def _measured(self) -> SftParams:
         if self.best is not None and self.best.by != "eval_loss":
-            raise ValueError(f"`best.by: {self.best.by}` is for reward models; sft has `eval_loss`")
+            raise ValueError(f"`best.by: {self.best.by}` is for preferences; sft has `eval_loss`")
         return self
 
 

@@ -1,4 +1,4 @@
-"""A spec with all seven kinds, a machine made of values, and the way from text to keys."""
+"""A spec with all kinds, a machine made of values, and the way from text to keys."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rlhfc.compile.world import World
 from rlhfc.spec.load import load_pipeline
 from rlhfc.trust import Trust
 
-SEVEN = (Path(__file__).parent / "seven.yaml").read_text(encoding="utf-8")
+ALL_KINDS = (Path(__file__).parent / "all_kinds.yaml").read_text(encoding="utf-8")
 
 
 def some_version(_: str) -> str:

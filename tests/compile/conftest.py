@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from bench import SEVEN, Bench, make_bench
+from bench import ALL_KINDS, Bench, make_bench
 
 
 @pytest.fixture
@@ -22,9 +22,9 @@ def shared_bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
 
 
 @pytest.fixture
-def seven() -> str:
+def all_kinds() -> str:
     """A spec with a stage of every kind."""
-    return SEVEN
+    return ALL_KINDS
 
 
 @pytest.fixture

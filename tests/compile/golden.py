@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bench import SEVEN, make_bench
+from bench import ALL_KINDS, make_bench
 
 from rlhfc.compile.impacts import declared_leaves
 from rlhfc.compile.keys import ACTION_TAG
@@ -22,7 +22,7 @@ from rlhfc.store.digest import bytes_digest, canonical_json, tagged_digest
 HERE = Path(__file__).parent
 FOLDER = HERE / "golden_keys"
 IMPACTS = HERE / "impacts.txt"
-PIPELINE = "seven"
+PIPELINE = "all_kinds"
 
 
 def keys_of(document: Any) -> dict[str, str]:
@@ -34,9 +34,9 @@ def keys_of(document: Any) -> dict[str, str]:
 
 
 def documents() -> dict[str, Any]:
-    """Key documents of the spec with all seven kinds, on a machine made of values."""
+    """Key documents of the spec with all kinds, on a machine made of values."""
     with tempfile.TemporaryDirectory() as folder:
-        known = make_bench(Path(folder)).documents(SEVEN)
+        known = make_bench(Path(folder)).documents(ALL_KINDS)
     return {f"{PIPELINE}-{stage}": found.document for stage, found in known.items()}
 
 

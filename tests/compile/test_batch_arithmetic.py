@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from bench import SEVEN, Bench
+from bench import ALL_KINDS, Bench
 
 from rlhfc.compile.action import Action, Batch
 from rlhfc.compile.batch import BatchError, divide, smaller, with_sizes
@@ -76,27 +76,24 @@ def test_remainders(whole: int, ranks: int, micro: int | None, field: str, messa
     assert (field, message, hint) == (caught.value.field, found.message, found.hint)
 
 
-def batches(bench: Bench, seven: str, *overrides: str) -> dict[str, Batch | None]:
+def batches(bench: Bench, all_kinds: str, *overrides: str) -> dict[str, Batch | None]:
     """The batch of every stage."""
-    return {name: action.batch for name, action in bench.compile(seven, overrides).actions.items()}
+    return {name: action.batch for name, action in bench.compile(all_kinds, overrides).actions.items()}
 
 
-def test_each_kind_has_its_batch(bench: Bench, seven: str) -> None:
+def test_each_kind_has_its_batch(bench: Bench, all_kinds: str) -> None:
     """Training stages have a batch; of PPO it is the minibatch, or else the whole rollout."""
-    expected = dict.fromkeys(["split", "engines", "score", "card"]) | {
-        "sft": Batch(64, 8, 8, 1),
-        "rm": Batch(64, 8, 8, 1),
-        "ppo": Batch(64, 8, 8, 1),
-    }
-    assert expected == batches(bench, seven)
-    assert Batch(16, 8, 1, 2) == batches(bench, seven, "ppo.minibatch_size=16", "ppo.ranks=2")["ppo"]
+    expected = dict.fromkeys(["split", "before", "engines", "score", "card"])
+    expected |= dict.fromkeys(["sft", "rm", "direct", "ppo"], Batch(64, 8, 8, 1))
+    assert expected == batches(bench, all_kinds)
+    assert Batch(16, 8, 1, 2) == batches(bench, all_kinds, "ppo.minibatch_size=16", "ppo.ranks=2")["ppo"]
 
 
-def test_a_rollout_divides_over_the_ranks_as_well(bench: Bench, seven: str) -> None:
+def test_a_rollout_divides_over_the_ranks_as_well(bench: Bench, all_kinds: str) -> None:
     """A minibatch that divides does not excuse a rollout that does not: the error points at the rollout."""
     overrides = ["ppo.rollout_batch_size=9", "ppo.minibatch_size=9", "ppo.ranks=2"]
     with pytest.raises(UserError) as caught:
-        bench.compile(seven, overrides)
+        bench.compile(all_kinds, overrides)
     assert (
         "--set: error: ppo: `rollout_batch_size` 9 does not divide over `ranks` 2\n"
         "      | ppo.rollout_batch_size=9\n"
@@ -115,7 +112,7 @@ def halvings(action: Action) -> list[Action]:
 
 def test_smaller_micro_batches_keep_the_global_batch_and_the_key(bench: Bench) -> None:
     """Halved down to one row: the DeepSpeed config follows, the key document does not."""
-    actions = bench.compile(SEVEN, ["sft.global_batch_size=24", "sft.micro_batch_size=6"]).actions
+    actions = bench.compile(ALL_KINDS, ["sft.global_batch_size=24", "sft.micro_batch_size=6"]).actions
     found = halvings(actions["sft"])
     assert [Batch(24, 6, 4, 1), Batch(24, 3, 8, 1), Batch(24, 1, 24, 1)] == [a.batch for a in found]
     for action in found:
@@ -134,7 +131,7 @@ def test_smaller_micro_batches_keep_the_global_batch_and_the_key(bench: Bench) -
 def test_every_engine_of_ppo_gets_smaller_and_so_does_generation(bench: Bench) -> None:
     """Actor and critic share the micro-batch; what is drawn at a time is halved beside it."""
     options = ["ppo.rollout_batch_size=16", "ppo.minibatch_size=8", "ppo.micro_batch_size=4"]
-    ppo = bench.compile(SEVEN, options).actions["ppo"]
+    ppo = bench.compile(ALL_KINDS, options).actions["ppo"]
     sizes = []
     for action in halvings(ppo):
         configs = deepspeed_configs(action)
@@ -148,7 +145,7 @@ def test_every_engine_of_ppo_gets_smaller_and_so_does_generation(bench: Bench) -
 
 def test_a_stage_without_a_global_batch_gets_smaller_too(bench: Bench) -> None:
     """`evaluate` answers fewer prompts at a time; `export` has nothing to lower."""
-    actions = bench.compile(SEVEN, ["score.micro_batch_size=4"]).actions
+    actions = bench.compile(ALL_KINDS, ["score.micro_batch_size=4"]).actions
     found = [action.params.micro_batch_size for action in halvings(actions["score"])]  # type: ignore[attr-defined]
     assert [4, 2, 1] == found
     assert smaller(actions["card"]) is None
@@ -156,11 +153,11 @@ def test_a_stage_without_a_global_batch_gets_smaller_too(bench: Bench) -> None:
 
 def test_a_micro_batch_in_the_key_is_left_alone(bench: Bench) -> None:
     """Under `numerics: strict` another micro-batch is another result."""
-    assert smaller(bench.compile(SEVEN, ["sft.numerics=strict"]).actions["sft"]) is None
+    assert smaller(bench.compile(ALL_KINDS, ["sft.numerics=strict"]).actions["sft"]) is None
 
 
 def test_what_fitted_is_found_again(bench: Bench) -> None:
     """Halved until nothing is above the sizes that a former launch had."""
-    sft = bench.compile(SEVEN, ["sft.global_batch_size=24", "sft.micro_batch_size=6"]).actions["sft"]
+    sft = bench.compile(ALL_KINDS, ["sft.global_batch_size=24", "sft.micro_batch_size=6"]).actions["sft"]
     assert Batch(24, 3, 8, 1) == with_sizes(sft, {"micro_batch_size": 4}).batch
     assert sft == with_sizes(sft, {})

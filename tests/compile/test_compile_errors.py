@@ -125,23 +125,24 @@ KIND = Kind("{name}", 1, {name}Params, {{"left": "thing"}}, {{"thing": "thing"}}
     assert (message, "did you mean `seed`?") == (found.message, found.hint)
 
 
-def test_a_gpu_pipeline_compiles_without_a_gpu(bench: Bench, seven: str) -> None:
+def test_a_gpu_pipeline_compiles_without_a_gpu(bench: Bench, all_kinds: str) -> None:
     """`device: gpu` is a statement about the machine that will run, so that a laptop can plan."""
-    devices = {name: action.device for name, action in bench.compile(seven).actions.items()}
-    assert {"split": "cpu", "sft": "gpu", "rm": "gpu", "engines": "gpu", "ppo": "gpu", "score": "cpu"} == {
+    devices = {name: action.device for name, action in bench.compile(all_kinds).actions.items()}
+    on_gpus = ("sft", "rm", "before", "direct", "engines", "ppo")
+    assert {**dict.fromkeys(on_gpus, "gpu"), "split": "cpu", "score": "cpu"} == {
         name: device for name, device in devices.items() if name != "card"
     }
 
 
-def test_auto_takes_gpus_for_deepspeed_only(bench: Bench, seven: str) -> None:
+def test_auto_takes_gpus_for_deepspeed_only(bench: Bench, all_kinds: str) -> None:
     """Stages that do not train leave the GPUs to those that do."""
-    devices = {name: action.device for name, action in bench.on(gpus=1).compile(seven).actions.items()}
+    devices = {name: action.device for name, action in bench.on(gpus=1).compile(all_kinds).actions.items()}
     assert ("cpu", "gpu", "cpu") == (devices["split"], devices["score"], devices["card"])
 
 
-def test_actions_know_upstream_and_line(bench: Bench, seven: str) -> None:
+def test_actions_know_upstream_and_line(bench: Bench, all_kinds: str) -> None:
     """An action points back to its line in the spec and to the stages that it reads from."""
-    pipeline = bench.compile(seven)
+    pipeline = bench.compile(all_kinds)
     assert ("sft", "ppo", "rm", "split") == pipeline.upstream("score")
-    lines = seven.splitlines()
+    lines = all_kinds.splitlines()
     assert all(lines[action.line - 1] == f"  {name}:" for name, action in pipeline.actions.items())

@@ -103,10 +103,10 @@ def test_the_cpu_offloads_nothing() -> None:
     assert plain == derived_config(engine("cpu", zero_stage=3, offload="all"))
 
 
-def test_the_engines_of_ppo_come_from_engine_init(bench: Bench, seven: str) -> None:
+def test_the_engines_of_ppo_come_from_engine_init(bench: Bench, all_kinds: str) -> None:
     """Four configs: trained ones with PPO's batch, frozen ones with a batch of ones."""
     overrides = ["ppo.ranks=2", "engines.critic.zero_stage=1", "engines.reward.zero_stage=0"]
-    configs = deepspeed_configs(bench.compile(seven, overrides).actions["ppo"])
+    configs = deepspeed_configs(bench.compile(all_kinds, overrides).actions["ppo"])
     words = ("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps")
     assert {
         "actor": (3, 64, 8, 4),
@@ -119,17 +119,17 @@ def test_the_engines_of_ppo_come_from_engine_init(bench: Bench, seven: str) -> N
     }
 
 
-def test_the_users_mapping_is_merged(bench: Bench, seven: str) -> None:
+def test_the_users_mapping_is_merged(bench: Bench, all_kinds: str) -> None:
     """It wins leaf by leaf, and its neighbours stay."""
     zero = "{overlap_comm: false, reduce_bucket_size: 7}"
     given = f"sft.deepspeed={{zero_optimization: {zero}, prescale_gradients: true}}"
-    before = deepspeed_configs(bench.compile(seven).actions["sft"])["train"]
-    after = deepspeed_configs(bench.compile(seven, [given]).actions["sft"])["train"]
+    before = deepspeed_configs(bench.compile(all_kinds).actions["sft"])["train"]
+    after = deepspeed_configs(bench.compile(all_kinds, [given]).actions["sft"])["train"]
     merged = before["zero_optimization"] | {"overlap_comm": False, "reduce_bucket_size": 7}
     assert before | {"zero_optimization": merged, "prescale_gradients": True} == after
 
 
-def test_what_a_key_knows(bench: Bench, seven: str) -> None:
+def test_what_a_key_knows(bench: Bench, all_kinds: str) -> None:
     """Derived entries that are not semantic are left out; the user's leaves stand as they are."""
     given = "sft.deepspeed={zero_optimization: {reduce_bucket_size: 7}, fp32_allreduce: true}"
     expected = {
@@ -138,7 +138,9 @@ def test_what_a_key_knows(bench: Bench, seven: str) -> None:
         "gradient_clipping": 1.0,
         "fp32_allreduce": True,
     }
-    assert {"train": expected} == keyed_configs(bench.compile(seven, [given]).actions["sft"], {"semantic"})
+    assert {"train": expected} == keyed_configs(
+        bench.compile(all_kinds, [given]).actions["sft"], {"semantic"}
+    )
 
 
 def test_every_derived_entry_has_an_impact() -> None:
@@ -148,10 +150,10 @@ def test_every_derived_entry_has_an_impact() -> None:
 
 
 @pytest.mark.parametrize("entry", DERIVED)
-def test_entries_that_the_spec_has_a_field_for_are_refused(entry: str, bench: Bench, seven: str) -> None:
+def test_entries_that_the_spec_has_a_field_for_are_refused(entry: str, bench: Bench, all_kinds: str) -> None:
     """Two places for one value would contradict each other: the message names the field."""
     with pytest.raises(UserError) as caught:
-        bench.compile(seven, [f"engines.critic.deepspeed.{entry}=1"])
+        bench.compile(all_kinds, [f"engines.critic.deepspeed.{entry}=1"])
     (found,) = caught.value.diagnostics
     message = f"engines: `{entry}` of the DeepSpeed config follows from the spec"
     assert (message, DERIVED[entry]) == (found.message, found.hint)

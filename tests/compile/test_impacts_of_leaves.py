@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args, get_origin
 
 import pytest
 import yaml
-from bench import SEVEN, Bench, make_bench
+from bench import ALL_KINDS, Bench, make_bench
 from pydantic import BaseModel
 
 from rlhfc.compile.impacts import Leaf, leaves
@@ -34,8 +34,9 @@ OTHER = {
     "micro_batch_size": 4,
     "best": {"every": 2},
 }
-# A frozen model takes no adapters: there is no other value.
-FIXED = {"engines.reference.lora", "engines.reward.lora"}
+# What a frozen model does not take: there is no other value.
+FROZEN = ("before", "engines.reference", "engines.reward")
+FIXED = {f"{stage}.{name}" for stage in FROZEN for name in ("lora", "dropout", "gradient_checkpointing")}
 # Stages that read settings of another stage, by the start of their addresses.
 READS = {f"engines.{role}.": {"ppo"} for role in ("actor", "critic", "reference", "reward")}
 
@@ -66,10 +67,10 @@ def other_value(model: BaseModel, leaf: Leaf) -> Any:
 
 @functools.cache
 def every_leaf() -> dict[str, tuple[Leaf, Any]]:
-    """Stage and address to the leaf and another value, for all seven kinds."""
+    """Stage and address to the leaf and another value, for all kinds."""
     found = {}
     with tempfile.TemporaryDirectory() as folder:
-        actions = make_bench(Path(folder)).compile(SEVEN).actions
+        actions = make_bench(Path(folder)).compile(ALL_KINDS).actions
     for stage, action in actions.items():
         for leaf in leaves(action.params):
             address = f"{stage}.{leaf.address}"
@@ -82,7 +83,7 @@ def every_leaf() -> dict[str, tuple[Leaf, Any]]:
 @pytest.fixture(scope="module")
 def keys_before(shared_bench: Bench) -> dict[str, str]:
     """Keys of the spec as it is."""
-    return shared_bench.keys(SEVEN)
+    return shared_bench.keys(ALL_KINDS)
 
 
 @pytest.mark.parametrize("address", every_leaf())
@@ -95,13 +96,13 @@ def test_a_leaf_flips_the_keys_that_its_impact_says(
     readers = (stages for start, stages in READS.items() if address.startswith(start))
     expected = {stage}.union(*readers) if leaf.impact == "semantic" else set()
     text = yaml.safe_dump(value, default_flow_style=True).removesuffix("...\n").strip()
-    after = shared_bench.keys(SEVEN, [f"{address}={text}"])
+    after = shared_bench.keys(ALL_KINDS, [f"{address}={text}"])
     assert expected == {name for name, key in after.items() if key != keys_before[name]}
 
 
 def test_the_leaves_cover_every_field_of_every_kind(shared_bench: Bench) -> None:
     """No field of a kind is left out of the walk, so none can be neither in the key nor outside of it."""
-    for stage, action in shared_bench.compile(SEVEN).actions.items():
+    for stage, action in shared_bench.compile(ALL_KINDS).actions.items():
         walked = {leaf.path[0] for leaf in leaves(action.params)}
         assert set(type(action.params).model_fields) == walked, stage
 
@@ -123,4 +124,4 @@ def test_where_a_source_lies_never_enters_a_key(
     copy = shared_bench.folder / "copy"
     copy.mkdir(exist_ok=True)
     (copy / "config.json").write_text("{}")
-    assert keys_before == shared_bench.keys(SEVEN, [f"{input_leaf}={{path: copy}}"])
+    assert keys_before == shared_bench.keys(ALL_KINDS, [f"{input_leaf}={{path: copy}}"])

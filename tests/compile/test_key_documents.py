@@ -132,16 +132,16 @@ COSMETIC = {
 
 
 @pytest.mark.parametrize("edit", COSMETIC)
-def test_cosmetic_edits_of_the_spec(edit: str, bench: Bench, seven: str) -> None:
+def test_cosmetic_edits_of_the_spec(edit: str, bench: Bench, all_kinds: str) -> None:
     """What the spec says enters the keys, not how it says it."""
-    edited = COSMETIC[edit](seven)
-    assert seven != edited
-    assert bench.keys(seven) == bench.keys(edited)
+    edited = COSMETIC[edit](all_kinds)
+    assert all_kinds != edited
+    assert bench.keys(all_kinds) == bench.keys(edited)
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(order=st.randoms(use_true_random=False))
-def test_the_order_of_fields_and_stages(order: object, shared_bench: Bench, seven: str) -> None:
+def test_the_order_of_fields_and_stages(order: object, shared_bench: Bench, all_kinds: str) -> None:
     """Any order of mappings gives the same keys."""
 
     def shuffled(value: object) -> object:
@@ -151,8 +151,8 @@ def test_the_order_of_fields_and_stages(order: object, shared_bench: Bench, seve
             return dict(items)
         return [shuffled(item) for item in value] if isinstance(value, list) else value
 
-    edited = yaml.safe_dump(shuffled(yaml.safe_load(seven)), sort_keys=False)
-    assert shared_bench.keys(seven) == shared_bench.keys(edited)
+    edited = yaml.safe_dump(shuffled(yaml.safe_load(all_kinds)), sort_keys=False)
+    assert shared_bench.keys(all_kinds) == shared_bench.keys(edited)
 
 
 def test_the_version_of_a_kind(action: Action) -> None:
@@ -185,13 +185,13 @@ def test_a_new_leaf_that_does_not_decide(action: Action) -> None:
 
 
 @pytest.mark.parametrize("leaf", ["trial_prompts=8", "max_response_tokens=8", "seed=8"])
-def test_settings_that_nobody_reads(leaf: str, bench: Bench, seven: str) -> None:
+def test_settings_that_nobody_reads(leaf: str, bench: Bench, all_kinds: str) -> None:
     """What `ppo` does not read of `engine_init` is neither handed to it nor in its key."""
-    before, after = bench.documents(seven), bench.documents(seven, [f"engines.{leaf}"])
+    before, after = bench.documents(all_kinds), bench.documents(all_kinds, [f"engines.{leaf}"])
     assert ["engines"] == [name for name in before if before[name].key != after[name].key]
 
 
-def test_a_document_survives_its_storage(bench: Bench, seven: str) -> None:
+def test_a_document_survives_its_storage(bench: Bench, all_kinds: str) -> None:
     """What the store reads back is what was hashed, so that comparisons show no false change."""
-    for known in bench.documents(seven).values():
+    for known in bench.documents(all_kinds).values():
         assert known.stored == json.loads(canonical_json(known.stored))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from bench import SEVEN, make_bench
+from bench import ALL_KINDS, make_bench
 from keys_elsewhere import keys
 
 REPOSITORY = Path(__file__).parents[2]
@@ -41,9 +41,9 @@ def printed(python: str, spec: Path, **surroundings: object) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def spec(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The spec with all seven kinds, beside its sources."""
+    """The spec with all kinds, beside its sources."""
     folder = make_bench(tmp_path_factory.mktemp("elsewhere")).folder
-    (folder / "spec.yaml").write_text(SEVEN, encoding="utf-8")
+    (folder / "spec.yaml").write_text(ALL_KINDS, encoding="utf-8")
     return folder / "spec.yaml"
 
 
@@ -70,15 +70,17 @@ def test_another_python(spec: Path, record_property: pytest.RecordProperty) -> N
 @pytest.mark.parametrize("form", ["crlf", "sorted", "reversed", "other folder"])
 def test_another_form_of_the_spec(form: str, spec: Path, tmp_path: Path) -> None:
     """Line ends, the order of fields and the place of the files have no part in a key."""
-    plain = yaml.safe_load(SEVEN)
+    plain = yaml.safe_load(ALL_KINDS)
     texts = {
-        "crlf": SEVEN.replace("\n", "\r\n"),
+        "crlf": ALL_KINDS.replace("\n", "\r\n"),
         "sorted": yaml.safe_dump(plain, sort_keys=True),
         "reversed": yaml.safe_dump(_reversed(plain), sort_keys=False),
-        "other folder": SEVEN,
+        "other folder": ALL_KINDS,
     }
     elsewhere = make_bench(tmp_path).folder / "other.yaml"
-    elsewhere.write_text(texts[form].replace("name: seven", "name: another"), encoding="utf-8", newline="")
+    elsewhere.write_text(
+        texts[form].replace("name: all_kinds", "name: another"), encoding="utf-8", newline=""
+    )
     assert keys(spec) == printed(sys.executable, elsewhere)
 
 

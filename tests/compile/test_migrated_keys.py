@@ -17,9 +17,9 @@ def to_one(root: Node) -> Node:
     return replace(root, data=entries)
 
 
-def test_a_migration_moves_no_key(bench: Bench, seven: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All seven stages are cached as they were, whatever the file calls things."""
+def test_a_migration_moves_no_key(bench: Bench, all_kinds: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All stages are cached as they were, whatever the file calls things."""
     monkeypatch.setattr(migrations, "MIGRATIONS", {0: to_one})
-    older = seven.replace("schema: 1", "schema: 0").replace("\nstages:", "\nsteps:")
+    older = all_kinds.replace("schema: 1", "schema: 0").replace("\nstages:", "\nsteps:")
     assert older.count("steps:") == 1
-    assert bench.keys(seven) == bench.keys(older)
+    assert bench.keys(all_kinds) == bench.keys(older)

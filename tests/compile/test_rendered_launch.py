@@ -38,9 +38,9 @@ def action(write: Write, tmp_path: Path) -> Callable[[str], Action]:
     return make
 
 
-def test_deepspeed_on_the_cpu(bench: Bench, seven: str) -> None:
+def test_deepspeed_on_the_cpu(bench: Bench, all_kinds: str) -> None:
     """The launcher counts accelerators; module and config follow."""
-    sft = bench.compile(seven, ["sft.device=cpu"]).actions["sft"]
+    sft = bench.compile(all_kinds, ["sft.device=cpu"]).actions["sft"]
     assert [
         "deepspeed",
         "--num_accelerators",
@@ -56,21 +56,21 @@ def test_deepspeed_on_the_cpu(bench: Bench, seven: str) -> None:
     ] == launch_argv(sft, LAUNCH, "/w/config.json")
 
 
-def test_deepspeed_on_gpus(bench: Bench, seven: str) -> None:
+def test_deepspeed_on_gpus(bench: Bench, all_kinds: str) -> None:
     """On GPUs the launch names them."""
-    sft = bench.compile(seven).actions["sft"]
+    sft = bench.compile(all_kinds).actions["sft"]
     argv = launch_argv(sft, replace(LAUNCH, device="gpu"), "/w/config.json")
     assert ["deepspeed", "--include", "localhost:0,1", "--master_addr"] == argv[:4]
 
 
-def test_a_stage_without_deepspeed(bench: Bench, seven: str) -> None:
+def test_a_stage_without_deepspeed(bench: Bench, all_kinds: str) -> None:
     """One process of the Python that rlhfc runs in."""
-    split = bench.compile(seven).actions["split"]
+    split = bench.compile(all_kinds).actions["split"]
     expected = ["/bin/python", "-m", "rlhfc.stages.data_split.main", "--config", "c"]
     assert expected == launch_argv(split, LAUNCH, "c")
 
 
-def test_the_masked_command(bench: Bench, seven: str) -> None:
+def test_the_masked_command(bench: Bench, all_kinds: str) -> None:
     """Nothing of how, where and on what a stage is launched is in the masked form."""
     assert [
         "deepspeed",
@@ -84,7 +84,7 @@ def test_the_masked_command(bench: Bench, seven: str) -> None:
         "rlhfc.stages.sft.main",
         "--config",
         "<config>",
-    ] == masked_argv(bench.compile(seven, ["sft.device=cpu"]).actions["sft"])
+    ] == masked_argv(bench.compile(all_kinds, ["sft.device=cpu"]).actions["sft"])
 
 
 def test_templates_see_parameters(action: Callable[[str], Action]) -> None:
@@ -126,7 +126,7 @@ def test_templates_that_fail(template: str, message: str, action: Callable[[str]
     assert "launch.argv.j2" == found.mark.file.name
 
 
-def test_the_environment_of_a_launch(bench: Bench, seven: str, action: Callable[[str], Action]) -> None:
+def test_the_environment_of_a_launch(bench: Bench, all_kinds: str, action: Callable[[str], Action]) -> None:
     """Only what a launch adds: accelerator, threads, no download, a user's kind, the stage's own."""
     everywhere = {
         "HF_HUB_OFFLINE": "1",
@@ -136,7 +136,7 @@ def test_the_environment_of_a_launch(bench: Bench, seven: str, action: Callable[
         "TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1",
     }
     actions = bench.compile(
-        seven, ["rm.threads=4", "rm.device=cpu", "sft.environment={A: b, C: 'c ${env:D}'}"]
+        all_kinds, ["rm.threads=4", "rm.device=cpu", "sft.environment={A: b, C: 'c ${env:D}'}"]
     ).actions
     assert everywhere | {"A": "b", "C": "c ${env:D}"} == launch_environment(actions["sft"])
     assert ["D"] == list(actions["sft"].secrets)
@@ -146,16 +146,16 @@ def test_the_environment_of_a_launch(bench: Bench, seven: str, action: Callable[
     assert everywhere | extra == launch_environment(made)
 
 
-def test_a_resolved_config_as_a_whole(bench: Bench, seven: str) -> None:
+def test_a_resolved_config_as_a_whole(bench: Bench, all_kinds: str) -> None:
     """The form that docs/architecture.md promises to entry scripts, for a stage with settings and a file."""
     bench = bench.on(gpus=2)
-    pipeline = bench.compile(seven)
+    pipeline = bench.compile(all_kinds)
     work = Path("/w")
     paths = WorkPaths(work, work / "attempts/001", {"report": work / "attempts/001/out/report"})
     inputs = {"prompts": (Path("/v"), None), "judges.0.code": (Path("/s"), "judge.py")}
     assert {
         "format": 1,
-        "pipeline": "seven",
+        "pipeline": "all_kinds",
         "stage": "score",
         "kind": "evaluate",
         "action_key": "b3:00",
@@ -207,9 +207,9 @@ def test_a_resolved_config_as_a_whole(bench: Bench, seven: str) -> None:
     } == resolved_config(pipeline.actions["score"], "b3:00", inputs, paths)
 
 
-def test_settings_and_batch_in_a_resolved_config(bench: Bench, seven: str) -> None:
+def test_settings_and_batch_in_a_resolved_config(bench: Bench, all_kinds: str) -> None:
     """PPO is given the settings that it reads of the stage behind `engines`, and its own batch words."""
-    ppo = bench.compile(seven, ["ppo.ranks=4"]).actions["ppo"]
+    ppo = bench.compile(all_kinds, ["ppo.ranks=4"]).actions["ppo"]
     paths = WorkPaths(Path("/w"), Path("/w/a"), {})
     config = resolved_config(ppo, "b3:00", {}, paths)
     assert {"global": 64, "micro": 8, "accumulation": 2, "ranks": 4} == config["batch"]

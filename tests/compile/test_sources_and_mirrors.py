@@ -119,12 +119,12 @@ def test_option_over_environment_over_configuration(tmp_path: Path, write: Write
     } == {name: (mirror.target, mirror.base) for name, mirror in found.entries.items()}
 
 
-def test_a_mirror_gives_the_key_of_its_content(bench: Bench, seven: str) -> None:
+def test_a_mirror_gives_the_key_of_its_content(bench: Bench, all_kinds: str) -> None:
     """A hub id with a mirror, and the same folder named by its path, are one and the same input."""
     mirrored = bench.on(mirrors=mirrors(bench.folder, "o/tiny=tiny", "o/rows=rows.jsonl"))
-    as_hub = seven.replace("{path: tiny}", "{hub: o/tiny}").replace("{path: rows.jsonl}", "{hub: o/rows}")
-    assert seven != as_hub
-    assert bench.keys(seven) == mirrored.keys(as_hub)
+    as_hub = all_kinds.replace("{path: tiny}", "{hub: o/tiny}").replace("{path: rows.jsonl}", "{hub: o/rows}")
+    assert all_kinds != as_hub
+    assert bench.keys(all_kinds) == mirrored.keys(as_hub)
 
 
 def test_package_data_as_a_mirror(bench: Bench, write: Write, monkeypatch: pytest.MonkeyPatch) -> None:

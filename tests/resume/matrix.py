@@ -12,7 +12,7 @@ from pathlib import Path
 
 from workbench import Case, Workbench
 
-KINDS, ZEROS, RANKS, TYPES = ("sft", "reward", "ppo"), (0, 1, 2, 3), (1, 2), ("fp32", "bf16")
+KINDS, ZEROS, RANKS, TYPES = ("sft", "reward", "dpo", "ppo"), (0, 1, 2, 3), (1, 2), ("fp32", "bf16")
 CASES = [
     Case(kind, zero, ranks, dtype) for kind in KINDS for dtype in TYPES for ranks in RANKS for zero in ZEROS
 ]

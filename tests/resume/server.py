@@ -22,7 +22,7 @@ from mutations import MUTATIONS
 from rlhfc.stages.common.job import run_stage
 
 PATIENCE = 60.0  # seconds that the other ranks have to end by themselves when one has failed
-KINDS = ("data_split", "sft", "reward", "engine_init", "ppo")
+KINDS = ("data_split", "sft", "reward", "reference", "dpo", "engine_init", "ppo")
 
 
 def free_port() -> int:

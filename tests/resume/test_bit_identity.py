@@ -13,6 +13,7 @@ DIAGONAL = [
     Case("sft", 2, 2, "bf16"),
     Case("reward", 1, 2, "fp32"),
     Case("reward", 3, 1, "bf16"),
+    Case("dpo", 1, 2, "bf16"),
     Case("ppo", 3, 2, "fp32"),
 ]
 

@@ -50,6 +50,16 @@ stages:
     kind: reward
     model: {{path: model}}
     data: split.reward
+{TRAINED}  before:
+    kind: reference
+    model: {{path: model}}
+    data: split.reward
+    dtype: fp32
+  dpo:
+    kind: dpo
+    model: {{path: model}}
+    data: split.reward
+    reference: before.log_probs
 {TRAINED}  engines:
     kind: engine_init
     actor_model: sft.model
@@ -127,7 +137,7 @@ class Workbench:
         self.spec = self.folder / "resumed.yaml"
         self.spec.write_text(SPEC)
         self.made: dict[str, Path] = {}
-        for stage in ("split", "sft", "reward", "engines"):
+        for stage in ("split", "sft", "reward", "before", "engines"):
             assert [0] == self.launch(Case(stage), stage, settings=[]), self.log(stage)
             for port in (self.work(stage) / "out").iterdir():
                 self.made[f"{stage}.{port.name}"] = port

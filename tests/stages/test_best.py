@@ -60,7 +60,7 @@ def test_it_goes_on_where_it_was():
 
 def test_sft_has_no_accuracy():
     """Told when the spec is read."""
-    with pytest.raises(ValueError, match=r"`best.by: eval_accuracy` is for reward models"):
+    with pytest.raises(ValueError, match=r"`best.by: eval_accuracy` is for preferences"):
         SftParams(
             model={"path": "m"}, data={"path": "d"}, best=BestParams(every=1, by="eval_accuracy"), seed=1
         )

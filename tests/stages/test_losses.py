@@ -5,7 +5,12 @@ import math
 import numpy as np
 import pytest
 import torch
-from rlhfc.stages.common.losses import summed_cross_entropy, summed_preference_loss, token_log_probs
+from rlhfc.stages.common.losses import (
+    summed_cross_entropy,
+    summed_ipo_loss,
+    summed_preference_loss,
+    token_log_probs,
+)
 from rlhfc.stages.common.modules import response_positions
 from rlhfc.stages.common.rows import RowOrder, by_length, count_steps, pad_left, pad_right
 from rlhfc.stages.common.statistics import wilson_interval
@@ -50,11 +55,26 @@ def test_centering_adds_the_squared_sum():
     """The term centering · (chosen + rejected)²: zero for scores that balance."""
     plain = summed_preference_loss(torch.tensor([1.0]), torch.tensor([2.0]))
     assert float(plain) + 0.01 * 9 == pytest.approx(
-        float(summed_preference_loss(torch.tensor([1.0]), torch.tensor([2.0]), 0.01))
+        float(summed_preference_loss(torch.tensor([1.0]), torch.tensor([2.0]), centering=0.01))
     )
     assert float(summed_preference_loss(torch.tensor([2.0]), torch.tensor([-2.0]))) == pytest.approx(
-        float(summed_preference_loss(torch.tensor([2.0]), torch.tensor([-2.0]), 0.01))
+        float(summed_preference_loss(torch.tensor([2.0]), torch.tensor([-2.0]), centering=0.01))
     )
+
+
+def test_label_smoothing_takes_a_share_of_pairs_the_other_way_round():
+    """With ε = 0.1 and a difference of ln 3: −(0.9 ln 3/4 + 0.1 ln 1/4) = 0.397543."""
+    loss = summed_preference_loss(torch.tensor([math.log(3)]), torch.tensor([0.0]), label_smoothing=0.1)
+    assert -(0.9 * math.log(3 / 4) + 0.1 * math.log(1 / 4)) == pytest.approx(float(loss), abs=1e-6)
+
+
+def test_ipo_draws_the_difference_to_half_of_one_over_beta():
+    """β = 0.1: ratios 6 and 2 differ by 4, one short of 5; at 5 the loss and its slope are zero."""
+    chosen = torch.tensor([0.6, 0.7], requires_grad=True)
+    loss = summed_ipo_loss(chosen, torch.tensor([0.2, 0.2]), 0.1)
+    loss.backward()
+    assert 1.0 == pytest.approx(float(loss.detach()), abs=1e-5)
+    assert [pytest.approx(-20.0, abs=1e-3), pytest.approx(0.0, abs=1e-3)] == chosen.grad.tolist()
 
 
 def test_token_log_probs_are_taken_at_the_sampling_temperature():

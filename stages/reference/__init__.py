@@ -1,0 +1,1 @@
+"""What a model says of preferences before it learns from them."""
