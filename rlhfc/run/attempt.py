@@ -23,6 +23,7 @@ from rlhfc.run.machine import machine_facts
 from rlhfc.run.process import end_processes, leftovers
 from rlhfc.store.checkpoints import COMPLETE, newest_checkpoint, places
 from rlhfc.store.files import remove_tree, write_atomic
+from rlhfc.store.guarded import guarded, unguarded
 from rlhfc.store.ledger import utc_now
 
 State = Literal["running", "done", "failed", "interrupted", "lost"]
@@ -105,23 +106,24 @@ class Attempt:
     def status(self) -> Status | None:
         """Read its status; None when none was written or it is damaged."""
         try:
-            text = json.loads((self.folder / "status.json").read_bytes())
+            text = unguarded((self.folder / "status.json").read_bytes())
             if text.pop("format") != STATUS_FORMAT:
                 return None
             head = text.pop("head")
             devices, fault = tuple(text.pop("devices")), text.pop("fault", None)
-            return Status(
+            found = Status(
                 **text,
                 head=Identity(**head) if head else None,
                 devices=devices,
                 fault=Fault(fault) if fault else None,
             )
+            return found if found.seconds >= 0 else None  # ValueError for times that are none
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
     def write_status(self, status: Status) -> None:
         """Write its status, atomically and durably."""
-        text = {"format": STATUS_FORMAT, **asdict(status)}
+        text = guarded({"format": STATUS_FORMAT, **asdict(status)})
         write_atomic(self.folder / "status.json", _json(text))
 
     def write_launch(
@@ -140,7 +142,7 @@ class Attempt:
 def key_of(work: Path) -> str | None:
     """Key of the action that a work folder is for; None when it does not say so."""
     try:
-        return str(json.loads((work / "key.json").read_bytes())["key"])
+        return str(unguarded((work / "key.json").read_bytes())["key"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

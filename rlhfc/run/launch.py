@@ -36,6 +36,7 @@ from rlhfc.run.watchdog import HEARTBEAT, Limits, Watchdog
 from rlhfc.store.checkpoints import set_damaged_aside
 from rlhfc.store.digest import canonical_json
 from rlhfc.store.files import make_folder, write_atomic
+from rlhfc.store.guarded import guarded
 from rlhfc.store.leases import Hold
 from rlhfc.store.ledger import utc_now
 from rlhfc.store.locks import StoppedError
@@ -136,7 +137,7 @@ class AttemptRun:
         store, action = self.shop.store, self.order.action
         make_folder(self.work)
         owner = {"key": self.order.key, "pipeline": action.pipeline, "stage": action.stage}
-        write_atomic(self.work / "key.json", canonical_json(owner) + b"\n")
+        write_atomic(self.work / "key.json", canonical_json(guarded(owner)) + b"\n")
         store.write_document(self.order.key, self.order.document)
 
     def _make_outputs(self) -> dict[str, Path]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rlhfc.observe import LOOKED
+from rlhfc.store.guarded import unguarded
 from rlhfc.store.quarantine import put_aside
 from rlhfc.store.records import stays_inside
 
@@ -108,7 +109,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 def _complete_step(folder: Path, key: str) -> tuple[int, int] | None:
     try:
-        record = json.loads((folder / COMPLETE).read_bytes())
+        record = unguarded((folder / COMPLETE).read_bytes())
         ours = (record["format"], record["key"]) == (FORMAT, key)
         whole = ours and all(_size(folder / file["path"]) == file["size"] for file in record["files"])
         step, best = int(record["step"]), record.get("best")
@@ -133,7 +134,7 @@ def checkpoint_flaw(folder: Path, key: str, holds: Callable[[Path, str], bool] |
         holds: whether a file has the bytes of a digest; None reads it.
     """
     try:
-        record = json.loads((folder / COMPLETE).read_bytes())
+        record = unguarded((folder / COMPLETE).read_bytes())
         if record["format"] != FORMAT:
             return f"format {record['format']}, and this is {FORMAT}"
         if not record["key"].startswith(key):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rlhfc.errors import Diagnostic, UserError
 from rlhfc.store.files import sync_folder, write_atomic
+from rlhfc.store.guarded import guarded, unguarded
 from rlhfc.store.layout import Layout
 
 FORMAT = 1
@@ -58,7 +59,7 @@ def damaged_tags(layout: Layout) -> list[Path]:
 
 def write_tag(layout: Layout, tag: Tag) -> None:
     """Keep a tag, durably; one of the same name is replaced."""
-    text = json.dumps({"format": FORMAT, **asdict(tag)}, indent=1, ensure_ascii=False) + "\n"
+    text = json.dumps(guarded({"format": FORMAT, **asdict(tag)}), indent=1, ensure_ascii=False) + "\n"
     write_atomic(layout.tags / f"{tag.name}.json", text.encode())
 
 
@@ -79,7 +80,7 @@ def _files(layout: Layout) -> list[Path]:
 def read_tag(path: Path) -> Tag | None:
     """The tag in a file; None when it is damaged."""
     try:
-        text = json.loads(path.read_bytes())
+        text = unguarded(path.read_bytes())
         text.pop("format")
         return Tag(**text)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

@@ -8,6 +8,7 @@ import re
 from rlhfc.errors import Diagnostic, UserError
 from rlhfc.plan.quantities import size
 from rlhfc.store.files import sync_folder, write_atomic
+from rlhfc.store.guarded import guarded, unguarded
 from rlhfc.store.layout import Layout
 from rlhfc.upkeep.inventory import disk_usage
 
@@ -31,7 +32,7 @@ def bytes_of(option: str, text: str) -> int:
 def read_quota(layout: Layout) -> int | None:
     """The limit in bytes; None where there is none, or it is damaged."""
     try:
-        return round(float(json.loads((layout.root / "quota.json").read_bytes())["bytes"]))
+        return round(float(unguarded((layout.root / "quota.json").read_bytes())["bytes"]))
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
 
@@ -40,7 +41,7 @@ def write_quota(layout: Layout, limit: int | None) -> None:
     """Set the limit, or take it away."""
     path = layout.root / "quota.json"
     if limit is not None:
-        write_atomic(path, json.dumps({"bytes": limit}).encode() + b"\n")
+        write_atomic(path, json.dumps(guarded({"bytes": limit})).encode() + b"\n")
         return
     path.unlink(missing_ok=True)
     sync_folder(layout.root)

@@ -13,6 +13,7 @@ from rlhfc.store import ledger_index
 from rlhfc.store.checkpoints import COMPLETE, FORMAT, checkpoint_flaw, places
 from rlhfc.store.digest import file_digest
 from rlhfc.store.files import listed
+from rlhfc.store.guarded import unguarded
 from rlhfc.store.layout import hex_of
 from rlhfc.store.ledger_lines import DONE_EVENTS, START, read_on
 from rlhfc.store.tags import read_tag
@@ -47,7 +48,7 @@ def check_work(scope: Scope, path: Path) -> Iterator[Finding]:
 def _owner(data: bytes, folder: str) -> str | None:
     """Digits of the key that a work folder says it is for; None when they are not those of its name."""
     try:
-        found = json.loads(data)
+        found = unguarded(data)
         digits = hex_of(found["key"])
         fits = f"{found['stage']}-{digits[:12]}" == folder and bool(found["pipeline"])
     except (ValueError, KeyError, TypeError, AttributeError):

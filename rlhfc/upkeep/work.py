@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import stat
 from collections.abc import Iterator
 from contextlib import suppress
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from rlhfc.run.attempt import attempts, seconds_so_far
 from rlhfc.store.files import listed
+from rlhfc.store.guarded import unguarded
 from rlhfc.store.layout import Layout
 
 BLOCK = 512
@@ -46,7 +46,7 @@ def read_works(layout: Layout, now: float) -> Iterator[Work]:
     """
     for path in listed(layout.root / "work"):
         with suppress(OSError, ValueError, KeyError, TypeError):
-            owner = json.loads((path / "key.json").read_bytes())
+            owner = unguarded((path / "key.json").read_bytes())
             size, changed = _measure(path)
             earlier = tuple((each.folder, *_measure(each.folder)) for each in attempts(path)[:-1])
             yield Work(

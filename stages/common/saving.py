@@ -6,6 +6,7 @@ import errno
 import json
 import shutil
 import threading
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -105,7 +106,8 @@ class Saver:
 
     def _complete(self, folder: Path, facts: Mapping[str, Any], files: list[dict[str, Any]]) -> None:
         sync(folder)
-        write_json(folder / COMPLETE, {**facts, "files": files})
+        record = {**facts, "files": files}
+        write_json(folder / COMPLETE, {**record, "crc": _checksum(record)})
         sync(folder.parent)
         there = completed(self._root)
         kept = there[-self._keep :]
@@ -128,6 +130,12 @@ def read_record(folder: Path) -> dict[str, Any]:
     """What ``COMPLETE.json`` says of a checkpoint."""
     record: dict[str, Any] = json.loads((folder / COMPLETE).read_text(encoding="utf-8"))
     return record
+
+
+def _checksum(record: Mapping[str, Any]) -> str:
+    """CRC-32 of the record as canonical JSON, by which rlhfc knows one with a flipped bit."""
+    text = json.dumps(record, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return f"{zlib.crc32(text.encode()):08x}"
 
 
 def _needed(folder: Path) -> Path | None:
