@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -60,6 +61,7 @@ def fit(
     load: Callable[[PreTrainedTokenizerBase], PreTrainedModel],
     wrap: Callable[[PreTrainedModel], nn.Module],
     objective: Callable[[Setting], Objective],
+    describe: Callable[[Setting], None] | None = None,
 ) -> None:
     """Train on ``data`` and save into the port ``model``, with the tokenizer that came with the data.
 
@@ -68,6 +70,7 @@ def fit(
         load: loads the model to start from.
         wrap: puts it into the module that the engine runs.
         objective: what to learn.
+        describe: called on every rank at the end, when the model is saved, to write what it is worth.
     """
     params, data = job.params, job.inputs["data"].path
     assert job.batch is not None
@@ -83,6 +86,10 @@ def fit(
     setting = Setting(engine, train, held_out, filler_id(tokenizer), job.batch.micro, ranks, job.beat)
     ended = Trainer(job, ranks, engine, train, objective(setting)).run()
     save_model(model, job.outputs["model"], first=ranks.first)
+    if describe is not None:
+        engine.eval()
+        with torch.no_grad():
+            describe(setting)
     if ranks.first:
         save_tokenizer(tokenizer, job.outputs["model"])
         job.write_manifest(step=ended.step, total=ended.step, summary=ended.figures)

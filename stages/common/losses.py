@@ -58,6 +58,25 @@ def summed_preference_loss(
     return loss + centering * ((chosen + rejected) ** 2).sum() if centering else loss
 
 
+def summed_token_ranking_loss(
+    chosen: torch.Tensor, rejected: torch.Tensor, starts: torch.Tensor, ends: torch.Tensor
+) -> torch.Tensor:
+    """Σ over pairs of the mean of −log σ(chosen − rejected) at positions starts … ends − 1: DeepSpeed-Chat's.
+
+    From the first token that differs to the longer end, padding of the shorter side included.
+
+    Args:
+        chosen: (B, L) fp32 score of each prefix.
+        rejected: (B, L) likewise.
+        starts: (B,) first position that differs; that of an identical pair is the last one.
+        ends: (B,) the longer side's length.
+    """
+    places = torch.arange(chosen.shape[1], device=chosen.device)
+    counted = (places >= starts[:, None]) & (places < ends[:, None])
+    losses = -F.logsigmoid(chosen - rejected) * counted
+    return (losses.sum(dim=1) / counted.sum(dim=1)).sum()
+
+
 def summed_ipo_loss(chosen: torch.Tensor, rejected: torch.Tensor, beta: float) -> torch.Tensor:
     """Σ ((chosen − rejected) / β − 1 / (2β))² (Azar et al. 2023, equation 17, τ = β).
 

@@ -19,7 +19,7 @@ from ..common.logprobfiles import read_log_probs
 from ..common.losses import summed_ipo_loss, summed_preference_loss
 from ..common.models import load_causal_lm
 from ..common.modules import Policy
-from ..common.pairs import PairLogProbs, preference_figures
+from ..common.pairs import PairLogProbs, judge_pairs, preference_figures
 from ..common.training import Objective
 from .kind import KIND, DpoParams
 
@@ -75,7 +75,7 @@ def main(job: Job[DpoParams]) -> None:
         return Objective(
             weigh=lambda _: 1.0,
             loss=lambda rows: loss(*learnt(rows)),
-            evaluate=lambda: preference_figures(measured, loss, setting, "reward"),
+            evaluate=lambda: preference_figures(judge_pairs(measured, setting), loss, "reward"),
         )
 
     fit(job, load=load, wrap=Policy, objective=objective)

@@ -52,6 +52,24 @@ def test_dpo_does_not_depend_on_ranks(bench, changes):
     assert found[0] == pytest.approx(found[1], rel=1e-4)
 
 
+@pytest.mark.parametrize("loss", ["bradley_terry", "deepspeed_chat"])
+def test_reward_model_does_not_depend_on_ranks(bench, loss):
+    """Losses, figures and the report of one rank, and of two under ZeRO 3 with other micro-batches."""
+    still = ("reward.dropout=0", f"reward.loss={loss}")
+    found = []
+    for name, zero, ranks, micro in (("alone", 0, 1, 2), ("two", 3, 2, 1)):
+        case = Case("reward", zero, ranks, changes=(*still, f"reward.micro_batch_size={micro}"))
+        launch = f"reward-{name}-{loss}"
+        assert [0] * ranks == bench.launch(case, launch), bench.log(launch)
+        report = json.loads((bench.work(launch) / "out" / "model" / "reward_report.json").read_text())
+        lines = [line for line in bench.metrics(launch) if line["phase"] == "train"]
+        found.append((report, [line["loss"] for line in lines]))
+    (one, losses), (other, others) = found
+    assert losses == pytest.approx(others, rel=1e-4)
+    assert one["figures"] == pytest.approx(other["figures"], rel=1e-3, abs=1e-4)
+    assert one["scores"] == pytest.approx(other["scores"], rel=1e-3, abs=1e-4)
+
+
 def test_log_probs_of_other_rows_are_refused(bench):
     """Status 65 and the way out: rows and log-probabilities are matched by their digests."""
     folder = bench.made["before.log_probs"]

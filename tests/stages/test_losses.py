@@ -14,6 +14,7 @@ from rlhfc.stages.common.losses import (
 from rlhfc.stages.common.modules import response_positions
 from rlhfc.stages.common.rows import RowOrder, by_length, count_steps, pad_left, pad_right
 from rlhfc.stages.common.statistics import wilson_interval
+from rlhfc.stages.reward.scores import PairScores
 
 CPU = torch.device("cpu")
 
@@ -42,6 +43,38 @@ def test_own_golden_preference_loss():
     """−log σ(0.94 − 0.43), on end scores alone; upstream's token-wise mean of the same pair is 0.4557."""
     loss = summed_preference_loss(torch.tensor([0.94]), torch.tensor([0.43]))
     assert math.log(1 + math.exp(-0.51)) == pytest.approx(float(loss), abs=1e-6)
+
+
+class TokenValues(torch.nn.Module):
+    """Upstream's stand-in for a reward model: 0.1 · id + 0.01 · position, at padding too."""
+
+    def forward(self, ids, mask):
+        """(B, L) scores."""
+        return 0.1 * ids + 0.01 * torch.arange(ids.shape[1])
+
+
+def of_upstream(chosen, rejected, prompt):
+    """Loss and end scores of one pair by `loss: deepspeed_chat`."""
+    pair = (prompt, chosen[len(prompt) :], rejected[len(prompt) :])
+    scores = PairScores(TokenValues(), [tuple(np.array(part, dtype=int) for part in pair)], 0, CPU)
+    return float(scores.ranked_by_token([0])), [float(side) for side in scores([0])]
+
+
+def test_golden_loss_of_upstream():
+    """Ranked from the first difference to the longer end, the shorter side's padding included."""
+    loss, ends = of_upstream([5, 6, 7, 8, 9], [5, 6, 3, 4], [5, 6])
+    assert 0.4557281 == pytest.approx(loss, abs=1e-6)
+    assert [pytest.approx(0.94), pytest.approx(0.43)] == ends
+    assert 0.6931472 == pytest.approx(of_upstream([5, 6, 7], [5, 6, 7], [5])[0], abs=1e-6)
+
+
+def test_golden_loss_of_upstream_does_not_depend_on_the_batch():
+    """A pair among longer ones costs what it costs alone."""
+    pairs = [([5, 6], [7, 8, 9], [3, 4]), ([5], [6, 7, 8, 9, 10, 11], [6, 7, 8, 2])]
+    rows = [tuple(np.array(part) for part in pair) for pair in pairs]
+    both = PairScores(TokenValues(), rows, 0, CPU).ranked_by_token([0, 1])
+    alone = sum(float(PairScores(TokenValues(), [row], 0, CPU).ranked_by_token([0])) for row in rows)
+    assert alone == pytest.approx(float(both), abs=1e-6)
 
 
 def test_identical_pair_costs_ln_two():
