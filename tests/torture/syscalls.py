@@ -1,6 +1,7 @@
 """T-KILL-N with true system calls: strace kills whoever makes the N-th call of one kind: run, guard or stage.
 
-strace counts for each thread by itself, so that one run meets the N-th call of many. The sweep inside the
+strace counts for each thread by itself, so that one run meets the N-th call of many. A stage is not launched
+again while it traces: each launch would meet its own, and the third in vain is the last. The sweep inside the
 process (:mod:`sweeps`) is a hundred times quicker; this one shows that it has forgotten no call.
 """
 
@@ -12,7 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from lab import Lab, dies_out, recovers, require
+from lab import STAGES, Lab, dies_out, recovers, require
 from sweeps import MISTAKE, Figures
 from warm import Done, Warm
 
@@ -68,6 +69,7 @@ def _traced(lab: Lab, call: str, number: int) -> tuple[Done, bool]:
         "run",
         "lab.yaml",
     ]
+    command += [word for stage in STAGES for word in ("--set", f"{stage}.retries=0")]
     variables = {**os.environ, "LAB_TRACE": str(lab.trace_file)}
     with subprocess.Popen(
         [*command, "--store", str(lab.store)],
