@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -172,10 +172,18 @@ class LoraParams(SpecModel):
     )
 
 
-class EngineParams(SpecModel):
-    """How one model lives on the devices: precision, ZeRO, offload, adapters."""
+class ModelParams(SpecModel):
+    """How one model lives on the devices, trained or not."""
 
     dtype: Literal["fp32", "bf16", "fp16"] = semantic("bf16", description="type of weights and computation")
+    deepspeed: dict[str, Any] = semantic(
+        default_factory=dict, description="merged into the DeepSpeed config as it is"
+    )
+
+
+class EngineParams(ModelParams):
+    """A model that is trained: precision, ZeRO, offload, adapters."""
+
     zero_stage: Literal[0, 1, 2, 3] = numeric(0, description="ZeRO stage (Rajbhandari et al. 2020)")
     offload: Literal["none", "optimizer", "all"] = numeric(
         "none", description="to CPU memory: nothing, optimiser state, or parameters as well (ZeRO 3)"
@@ -187,25 +195,17 @@ class EngineParams(SpecModel):
         None, description="train low-rank adapters (and score heads) only; none: all weights"
     )
     dropout: float | None = semantic(None, ge=0, lt=1, description="overrides the model's own")
-    deepspeed: dict[str, Any] = semantic(
-        default_factory=dict, description="merged into the DeepSpeed config as it is"
-    )
 
 
-class FrozenEngineParams(EngineParams):
-    """A model that is only read. ZeRO 1 and 2 shard nothing of it."""
+class FrozenEngineParams(ModelParams):
+    """A model that is only read: there is no optimiser whose state ZeRO 1 and 2 could shard."""
 
-    @model_validator(mode="after")
-    def _nothing_to_train(self) -> FrozenEngineParams:
-        if self.zero_stage in (1, 2):
-            raise ValueError(
-                f"zero_stage {self.zero_stage} shards optimiser state, "
-                "and a frozen model has none: use 0 or 3"
-            )
-        for name in ("lora", "dropout", "gradient_checkpointing"):
-            if getattr(self, name):
-                raise ValueError(f"a frozen model takes no `{name}`")
-        return self
+    zero_stage: Literal[0, 3] = numeric(0, description="3: parameters are sharded over the ranks")
+    offload: Literal["none", "all"] = numeric("none", description="`all`: parameters to CPU memory (ZeRO 3)")
+
+    gradient_checkpointing: ClassVar[bool] = False
+    lora: ClassVar[None] = None
+    dropout: ClassVar[None] = None
 
 
 class BestParams(SpecModel):

@@ -17,7 +17,16 @@ from pydantic.fields import FieldInfo
 
 from rlhfc.compile.impacts import impact_of
 from rlhfc.compile.kinds import load_kinds
-from rlhfc.kind import EngineParams, InputModel, Kind, LoraParams, SpecModel, StageParams, TrainParams
+from rlhfc.kind import (
+    EngineParams,
+    FrozenEngineParams,
+    InputModel,
+    Kind,
+    LoraParams,
+    SpecModel,
+    StageParams,
+    TrainParams,
+)
 from rlhfc.spec.model import SpecFile
 
 PAGE = Path(__file__).parents[1] / "docs" / "spec.md"
@@ -28,6 +37,7 @@ SHARED = {
     StageParams: ("Fields of every stage", "[every stage](#fields-of-every-stage)"),
     TrainParams: ("Fields of training", "[training](#fields-of-training)"),
     EngineParams: ("Fields of an engine", "[engine](#fields-of-an-engine)"),
+    FrozenEngineParams: ("Fields of a frozen engine", "[frozen engine](#fields-of-a-frozen-engine)"),
     LoraParams: ("Fields of LoRA", "[LoRA](#fields-of-lora)"),
 }
 WORDS = {int: "whole number", float: "number", str: "text", bool: "`true` or `false`", dict: "mapping"}
@@ -87,9 +97,11 @@ def _kind_lines(kind: Kind) -> Iterator[str]:
 
 
 def _own(model: type[SpecModel]) -> list[str]:
-    """Fields that the model declares or declares anew, in their order."""
+    """Fields that have no row in the table of a model that it builds on, or that it declares anew."""
     declared = vars(model).get("__annotations__", {})
-    return [name for name in model.model_fields if name in declared]
+    bases = (base for base in SHARED if base is not model and issubclass(model, base))
+    told = {name for base in bases for name in base.model_fields}
+    return [name for name in model.model_fields if name in declared or name not in told]
 
 
 def _rows(model: type[SpecModel], prefix: str, names: list[str], kind: Kind | None) -> Iterator[str]:

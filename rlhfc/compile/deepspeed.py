@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from rlhfc.compile.action import Action, Batch
 from rlhfc.errors import Diagnostic
-from rlhfc.kind import EngineParams, Impact, StageParams
+from rlhfc.kind import EngineParams, FrozenEngineParams, Impact, StageParams
 
 NEVER = 2**31 - 1
 _ABSENT = object()
@@ -62,7 +62,7 @@ class Engine:
     """What one engine is made from."""
 
     name: str
-    params: EngineParams
+    params: EngineParams | FrozenEngineParams
     device: Literal["cpu", "gpu"]
     batch: Batch
     gradient_clipping: float | None
@@ -87,7 +87,9 @@ def engines_of(action: Action) -> dict[str, Engine]:
     return engines
 
 
-def engine_params(params: StageParams, exposed: Mapping[str, StageParams], path: str) -> EngineParams:
+def engine_params(
+    params: StageParams, exposed: Mapping[str, StageParams], path: str
+) -> EngineParams | FrozenEngineParams:
     """The engine parameters at a dotted path: of the stage itself or of settings exposed to it.
 
     Raises:
@@ -96,7 +98,7 @@ def engine_params(params: StageParams, exposed: Mapping[str, StageParams], path:
     steps = path.split(".") if path else []
     start: Any = exposed[steps.pop(0)] if steps and steps[0] in exposed else params
     found = reduce(getattr, steps, start)
-    if not isinstance(found, EngineParams):
+    if not isinstance(found, EngineParams | FrozenEngineParams):
         raise TypeError(f"no engine parameters at {path!r}")
     return found
 

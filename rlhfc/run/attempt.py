@@ -117,7 +117,9 @@ class Attempt:
                 devices=devices,
                 fault=Fault(fault) if fault else None,
             )
-            return found if found.seconds >= 0 else None  # ValueError for times that are none
+            for time in filter(None, (found.started, found.ended)):
+                datetime.fromisoformat(time)
+            return found
         except (OSError, ValueError, KeyError, TypeError):
             return None
 

@@ -7,15 +7,16 @@ from typing import Any, Literal
 
 from rlhfc.compile.action import stage_of
 from rlhfc.errors import Diagnostic
-from rlhfc.kind import EngineParams
+from rlhfc.kind import EngineParams, FrozenEngineParams
 from rlhfc.spec.model import Draft
 
+AnyEngine = EngineParams | FrozenEngineParams
 Device = Literal["auto", "cpu", "gpu"]
 Fault = tuple[str, str, str]
 """Field, what is wrong with it, hint."""
 
 
-def sharding_faults(engine: EngineParams) -> Iterator[Fault]:
+def sharding_faults(engine: AnyEngine) -> Iterator[Fault]:
     """What is wrong with an engine on any device."""
     if engine.offload == "all" and engine.zero_stage != 3:
         yield (
@@ -27,7 +28,7 @@ def sharding_faults(engine: EngineParams) -> Iterator[Fault]:
         yield "offload", "`optimizer` needs ZeRO, and zero_stage is 0", "set `zero_stage` to 1, 2 or 3"
 
 
-def device_faults(engine: EngineParams, device: Device) -> Iterator[Fault]:
+def device_faults(engine: AnyEngine, device: Device) -> Iterator[Fault]:
     """What is wrong with an engine on this device; ``auto`` is nothing wrong until it is resolved."""
     if device != "cpu":
         return
@@ -64,11 +65,11 @@ def _owner(drafts: Mapping[str, Draft], draft: Draft, dotted: str) -> tuple[Draf
     return draft, path
 
 
-def _engine(owner: Draft, path: tuple[str, ...]) -> EngineParams | None:
+def _engine(owner: Draft, path: tuple[str, ...]) -> AnyEngine | None:
     found: Any = owner.params
     for name in path:
         found = getattr(found, name, None)
-    if not isinstance(found, EngineParams):
+    if not isinstance(found, EngineParams | FrozenEngineParams):
         return None
     # Of an engine with a wrong field nothing more is said until that is right.
-    return found if all(hasattr(found, name) for name in EngineParams.model_fields) else None
+    return found if all(hasattr(found, name) for name in type(found).model_fields) else None

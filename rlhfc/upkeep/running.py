@@ -95,7 +95,7 @@ def _check_checkpoint(scope: Scope, folder: Path, digits: str) -> Iterator[Findi
 
 def _is_older(data: bytes) -> bool:
     try:
-        return bool(json.loads(data).get("format", 1) < FORMAT)
+        return bool(unguarded(data).get("format", 1) < FORMAT)
     except (ValueError, TypeError, AttributeError):
         return False
 

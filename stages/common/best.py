@@ -34,9 +34,9 @@ class Best:
         return self._how is not None and (step % self._how.every == 0 or step == self._total)
 
     def take(self, step: int, figures: Mapping[str, float]) -> bool:
-        """Note an evaluation that decides; tells whether it is the best. One that is no number never is."""
+        """Note an evaluation that decides; tells whether it is the best, which only a finite one can be."""
         value = self._value(figures)
-        if math.isnan(value) or (self.step is not None and value <= self._value(self.figures)):
+        if not math.isfinite(value) or (self.step is not None and value <= self._value(self.figures)):
             self._worse += 1
             return False
         self.step, self.figures, self._worse = step, dict(figures), 0

@@ -7,6 +7,7 @@ which lists every file with size and digest: a folder without it is no checkpoin
 
 from __future__ import annotations
 
+import errno
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +19,7 @@ from .generators import Generators, seed_new_rank
 from .job import Interrupted, Job
 from .layouts import Layout, convert, load_universal
 from .ranks import Ranks
-from .saving import COMPLETE, Saver, completed, read_record, step_folder
+from .saving import COMPLETE, LEAVING, Saver, completed, is_whole, read_record, step_folder
 from .snapshots import SnapshotEngine, on_host
 
 FORMAT = 3
@@ -77,6 +78,8 @@ class Checkpoints:
             for folder in (*self._root.glob("step-*"), *self._root.glob("universal-*")):
                 if not (folder / COMPLETE).exists():
                     shutil.rmtree(folder)
+            for folder in self._root.glob(f"{LEAVING}*"):
+                shutil.rmtree(folder, ignore_errors=True)
         self._ranks.barrier()
         newest = [folder.name for folder in completed(self._root)[-1:]]
         (names, *_) = self._ranks.gather(newest)  # rank 0 decides
@@ -140,11 +143,18 @@ class Checkpoints:
     def return_to(self, step: int) -> None:
         """Give the engines the state that they had after a step that was saved; nothing else changes.
 
+        Every byte is compared first: the run has done that for what was there when it launched the stage.
+
         Raises:
-            OSError: a checkpoint could not be written.
+            OSError: a checkpoint could not be written, or the one to return to is damaged.
         """
         self.finish()
         folder = step_folder(self._root, step)
+        mine = read_record(folder)["files"][self._ranks.rank :: self._ranks.world]
+        damaged = (str(folder / file["path"]) for file in mine if not is_whole(folder / file["path"], file))
+        found = [path for path in self._ranks.gather(next(damaged, None)) if path is not None]
+        if found:
+            raise OSError(errno.EIO, "a checkpoint is not as it was written", found[0])
         self._load_engines(folder, _saved_layout(read_record(folder)))
 
     def _facts(self, step: int, best: int | None) -> dict[str, Any]:

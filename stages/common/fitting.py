@@ -1,4 +1,4 @@
-"""From data and a model to a trained model: what sft and reward have in common."""
+"""From data and a model to a trained model: what sft, reward and dpo have in common."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def fit(
     seed_everything(params.seed + ranks.rank)  # dropout does not
     engine = trainable_engine(wrap(model), job.deepspeed["train"], optimisation(params, total))
     setting = Setting(engine, train, held_out, filler_id(tokenizer), job.batch.micro, ranks, job.beat)
-    ended = Trainer(job, ranks, engine, train, objective(setting)).run()
+    ended = Trainer(job, ranks, engine, train, objective(setting), held_out=len(held_out)).run()
     save_model(model, job.outputs["model"], first=ranks.first)
     if describe is not None:
         engine.eval()

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from rlhfc.kind import EngineParams
+from rlhfc.kind import EngineParams, FrozenEngineParams
 
 from .engines import Optimisation, frozen_module, trainable_engine
 from .job import InputPath
@@ -57,7 +57,7 @@ def load_four(
     sft: InputPath,
     reward: InputPath,
     *,
-    settings: Mapping[str, EngineParams],
+    settings: Mapping[str, EngineParams | FrozenEngineParams],
     deepspeed: Mapping[str, dict[str, Any]],
     optimisation: Mapping[str, Optimisation],
     ranks: Ranks,

@@ -1,4 +1,4 @@
-"""Losses of SFT and the reward model: pure functions of tensors, one equation each.
+"""Losses of SFT, the reward model and DPO: pure functions of tensors, one equation each.
 
 B rows, L positions, V tokens of the vocabulary. All reductions are in fp32.
 """

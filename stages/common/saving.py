@@ -8,8 +8,11 @@ import shutil
 import threading
 import zlib
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from blake3 import blake3
 
 from .job import sync, write_json
 from .ranks import Ranks
@@ -18,6 +21,7 @@ from .snapshots import GLANCE, Background, write_tensors
 COMPLETE = "COMPLETE.json"
 # Seconds that rank 0 waits for what the others write, when its training is over and nobody asks any more.
 PARTING = 60.0
+LEAVING = "leaving-"  # what is on its way out
 
 
 class Saver:
@@ -88,9 +92,11 @@ class Saver:
                 written += others
             self._complete(folder, facts, sorted(written, key=lambda file: file["path"]))
         except OSError:
-            for path in paths:  # the room is needed; without all of them the rest is worth nothing
-                path.unlink(missing_ok=True)
+            # Once the record is there the checkpoint stands, whatever failed after it.
+            for path in paths if not (folder / COMPLETE).exists() else ():
+                path.unlink(missing_ok=True)  # the room is needed, and without all the rest is worth nothing
             raise
+        self._remove_old()
 
     def _await(self, told: Path) -> list[dict[str, Any]] | None:
         """What another rank has written, once it has; None when nobody waits for the checkpoint any more."""
@@ -109,10 +115,15 @@ class Saver:
         record = {**facts, "files": files}
         write_json(folder / COMPLETE, {**record, "crc": _checksum(record)})
         sync(folder.parent)
+
+    def _remove_old(self) -> None:
+        """Remove what need not stay: its name first, so that no moment leaves half of a checkpoint."""
         there = completed(self._root)
         kept = there[-self._keep :]
         for old in {*there} - {*kept} - {*map(_needed, kept)}:
-            shutil.rmtree(old)
+            with suppress(OSError):  # it is tried again after the next one; the new checkpoint stands
+                leaving = old.rename(old.with_name(f"{LEAVING}{old.name}"))
+                shutil.rmtree(leaving, ignore_errors=True)
 
 
 def completed(root: Path) -> list[Path]:
@@ -138,10 +149,20 @@ def _checksum(record: Mapping[str, Any]) -> str:
     return f"{zlib.crc32(text.encode()):08x}"
 
 
+def is_whole(path: Path, file: Mapping[str, Any]) -> bool:
+    """Whether a file of a checkpoint has the size and the digest that the record lists."""
+    if not path.is_file() or path.stat().st_size != file["size"]:
+        return False
+    return f"b3:{blake3().update_mmap(path).hexdigest()}" == file["digest"]
+
+
 def _needed(folder: Path) -> Path | None:
     """The checkpoint that one of a later step needs: of the best weights so far."""
-    best = read_record(folder).get("best")
-    return step_folder(folder.parent, best) if best is not None else None
+    try:
+        best = read_record(folder).get("best")
+        return step_folder(folder.parent, best) if best is not None else None
+    except (OSError, ValueError, TypeError, AttributeError):
+        return None  # damaged itself, which the next launch will find: it can need nothing
 
 
 def _told(folder: Path, rank: int) -> Path:

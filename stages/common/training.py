@@ -1,4 +1,4 @@
-"""The loop that sft and reward share: batches, steps, evaluations, checkpoints, stop requests."""
+"""The loop that sft, reward and dpo share: batches, steps, evaluations, checkpoints, stop requests."""
 
 from __future__ import annotations
 
@@ -83,7 +83,14 @@ class Trainer:
     """Runs an objective to its last step, from the newest checkpoint if there is one."""
 
     def __init__(
-        self, job: Job[Any], ranks: Ranks, engine: Any, rows: TokenFile, objective: Objective
+        self,
+        job: Job[Any],
+        ranks: Ranks,
+        engine: Any,
+        rows: TokenFile,
+        objective: Objective,
+        *,
+        held_out: int,
     ) -> None:
         assert job.batch is not None
         self.job, self.ranks, self.engine, self.objective = job, ranks, engine, objective
@@ -93,6 +100,11 @@ class Trainer:
         self.lengths = rows.lengths()
         self.order = RowOrder(len(rows), self.params.seed)
         self.best = Best(self.params.best, self.total)
+        if self.params.best is not None and not held_out:
+            raise StageError(
+                "`best` chooses by held-out rows, and `data` has none",
+                "leave out `best`, or raise `eval_fraction` of the split",
+            )
         self.checkpoints = Checkpoints(job, ranks, {"train": engine}, self.total, {"best": self.best})
 
     def run(self) -> Ended:
@@ -138,14 +150,22 @@ class Trainer:
         return figures
 
     def _ended(self, step: int, figures: dict[str, float]) -> Ended:
-        """Go back to the best weights, where these are not the last."""
+        """Go back to the best weights, where these are not the last.
+
+        Raises:
+            StageError: no evaluation has given a number.
+        """
         told: dict[str, float | str] = {**figures, **self.checkpoints.summary()}
-        if self.params.best is not None:
-            told["best_step"] = step if self.best.step is None else self.best.step
-            if self.best.step not in (None, step):
-                self.checkpoints.return_to(self.best.step)
-                told |= self.best.figures
-        return Ended(step, told)
+        if self.params.best is None:
+            return Ended(step, told)
+        if self.best.step is None:
+            raise StageError(
+                f"no evaluation gave a number for `{self.params.best.by}`, so no weights are the best",
+                "lower learning_rate, or use bf16 or fp32",
+            )
+        if self.best.step != step:
+            self.checkpoints.return_to(self.best.step)
+        return Ended(step, told | self.best.figures | {"best_step": self.best.step})
 
     def _step(self, index: int) -> tuple[float, float]:
         """One optimiser step; returns mean loss and gradient norm of the global batch.

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from deepspeed.accelerator import get_accelerator
 
-from rlhfc.kind import EngineParams
+from rlhfc.kind import EngineParams, FrozenEngineParams
 
 from ..common.engines import Optimisation
 from ..common.experience import Row, collect
@@ -110,7 +110,9 @@ def link_model(source: Path, target: Path) -> None:
 
 def load_models(job: Job[EngineInitParams], ranks: Ranks) -> FourModels:
     """The four as PPO will load them, with optimisers that hardly move."""
-    settings: dict[str, EngineParams] = {role: getattr(job.params, role) for role in ROLES}
+    settings: dict[str, EngineParams | FrozenEngineParams] = {
+        role: getattr(job.params, role) for role in ROLES
+    }
     idle = Optimisation(1e-6, 0.0, (0.9, 0.95), "constant", 0, 1)
     return load_four(
         job.inputs["actor_model"],

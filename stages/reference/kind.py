@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rlhfc.kind import FrozenEngineParams, Input, Kind, StageParams, numeric, semantic
+from rlhfc.kind import FrozenEngineParams, Input, Kind, StageParams, numeric, runtime, semantic
 
 
 class ReferenceParams(StageParams, FrozenEngineParams):
@@ -10,6 +10,7 @@ class ReferenceParams(StageParams, FrozenEngineParams):
 
     model: Input = semantic(description="the reference: usually the model that `dpo` starts from")
     data: Input = semantic(description="preferences")
+    seed: int = runtime(1234, ge=0, lt=2**32, description="of nothing here: nothing is drawn")
     micro_batch_size: int = numeric(8, ge=1, description="pairs a forward sees on one rank")
 
 

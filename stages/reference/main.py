@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ..common.engines import frozen_module
-from ..common.job import InputPath, Job, run_stage
+from ..common.job import InputPath, Job, StageError, run_stage
 from ..common.logprobfiles import write_log_probs
 from ..common.metrics import Metrics
 from ..common.models import load_causal_lm
@@ -57,6 +57,8 @@ def main(job: Job[ReferenceParams]) -> None:
         split: of_all_rows(PairLogProbs(policy, rows[split], filler, ranks.device), job, ranks)
         for split in SPLITS
     }
+    for split, values in found.items():
+        require_finite(values, split)
     if ranks.first:
         write_log_probs(job.outputs["log_probs"], found, rows)
         figures = {
@@ -67,6 +69,20 @@ def main(job: Job[ReferenceParams]) -> None:
         Metrics(job.paths["metrics"]).write(step=1, total=1, phase="eval", **figures)
         job.write_manifest(step=1, total=1, summary=figures)
     ranks.leave()
+
+
+def require_finite(values: np.ndarray, split: str) -> None:
+    """Refuse log-probabilities that are no numbers: ``dpo`` would blame its learning rate.
+
+    Raises:
+        StageError: there are such.
+    """
+    bad = int((~np.isfinite(values)).any(axis=1).sum())
+    if bad:
+        raise StageError(
+            f"the model gives {bad} of {len(values)} {split} pairs a log-probability that is no number",
+            "use `dtype: fp32` or `bf16`, and see whether the model's weights are finite",
+        )
 
 
 def _mean(values: np.ndarray) -> float:

@@ -30,13 +30,10 @@ OTHER = {
     "name": "other",
     "offload": "all",
     "pin": "b3:00000000",
-    "ignore_changes": ["seed"],
+    "ignore_changes": ["numerics"],
     "micro_batch_size": 4,
     "best": {"every": 2},
 }
-# What a frozen model does not take: there is no other value.
-FROZEN = ("before", "engines.reference", "engines.reward")
-FIXED = {f"{stage}.{name}" for stage in FROZEN for name in ("lora", "dropout", "gradient_checkpointing")}
 # Stages that read settings of another stage, by the start of their addresses.
 READS = {f"engines.{role}.": {"ppo"} for role in ("actor", "critic", "reference", "reward")}
 
@@ -74,7 +71,7 @@ def every_leaf() -> dict[str, tuple[Leaf, Any]]:
     for stage, action in actions.items():
         for leaf in leaves(action.params):
             address = f"{stage}.{leaf.address}"
-            if isinstance(leaf.value, InputModel) or address in FIXED:
+            if isinstance(leaf.value, InputModel):
                 continue
             found[address] = (leaf, other_value(action.params, leaf))
     return found

@@ -58,7 +58,12 @@ def test_every_field_has_its_row_and_impact(tool):
     """No field of any kind is missing from its own table or the shared ones, and its impact is right."""
     text = tool.tables()
     shared = {}
-    for title in ("Fields of every stage", "Fields of training", "Fields of an engine"):
+    for title in (
+        "Fields of every stage",
+        "Fields of training",
+        "Fields of an engine",
+        "Fields of a frozen engine",
+    ):
         shared |= rows(text, title)
     for name, loaded in load_kinds([]).items():
         own = rows(text, f"Kind `{name}`")

@@ -50,3 +50,35 @@ def test_patience_ends_a_stage(bench):
     best = manifest["summary"]["best_step"]
     assert (best + 2, best + 2) == (manifest["step"], manifest["total"])
     assert manifest["step"] < 40
+
+
+EARLY_BEST = ("max_steps=14", "best={every: 1}", "checkpoint_every=1", "keep_checkpoints=1")
+
+
+@pytest.mark.parametrize(("zero", "ranks"), [(0, 1), (3, 2)])
+def test_the_best_outlives_later_checkpoints(bench, zero, ranks):
+    """Killed three steps after the best, with room for one checkpoint, and resumed under this layout."""
+    whole, name = changed(CASES[0], *EARLY_BEST), f"outlives-{zero}"
+    assert [0] == bench.launch(whole, "outlives-whole"), bench.log("outlives-whole")
+    summary = bench.manifest("outlives-whole")["summary"]
+    best = summary["best_step"]
+    assert best < 11
+    assert [-9] == bench.launch(whole, name, kill_at=best + 3, after=best + 2)
+    resumed = changed(Case("sft", zero, ranks), *EARLY_BEST)
+    assert [0] * ranks == bench.launch(resumed, name), bench.log(name)
+    assert best + 2 == bench.resumed_at(name)
+    assert best == bench.manifest(name)["summary"]["best_step"]
+    assert bench.outputs("outlives-whole") == bench.outputs(name)
+
+
+def test_a_stage_that_is_stopped_at_every_step_leaves_the_same(bench):
+    """Each launch takes one step and is asked to stop: patience, best weights and figures are the same."""
+    case = changed(CASES[1], "max_steps=6", "best={every: 1, patience: 2}", "keep_checkpoints=1")
+    assert [0, 0] == bench.launch(case, "never-stopped"), bench.log("never-stopped")
+    ended = [75, 75]
+    for _ in range(7):
+        if ended == [75, 75]:
+            ended = bench.launch(case, "always-stopped", stop=True)
+    assert [0, 0] == ended, bench.log("always-stopped")
+    assert bench.outputs("never-stopped") == bench.outputs("always-stopped")
+    assert bench.manifest("never-stopped")["summary"] == bench.manifest("always-stopped")["summary"]

@@ -23,7 +23,8 @@ def decided(how, figures, total=100):
         ("eval_loss", [3.0, 2.0, 2.5], 20),
         ("eval_loss", [3.0, 2.0, 2.0], 20),
         ("eval_loss", [float("nan"), 2.0, float("nan")], 20),
-        ("eval_loss", [float("nan")], None),
+        ("eval_loss", [float("nan"), float("inf")], None),
+        ("eval_loss", [float("inf"), 2.0], 20),
         ("eval_accuracy", [0.5, 0.7, 0.7, 0.6], 20),
     ],
 )

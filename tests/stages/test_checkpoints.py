@@ -1,6 +1,7 @@
 """Checkpoints of a stage: what is written when, which one counts, and what a fault leaves."""
 
 import errno
+import json
 import os
 import subprocess
 import threading
@@ -10,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from rlhfc.stages.common import saving, snapshots
+from rlhfc.stages.common import checkpoints, saving, snapshots
 from rlhfc.stages.common.checkpoints import Checkpoints
 from rlhfc.stages.common.job import Interrupted
 from rlhfc.stages.common.ranks import Ranks
@@ -127,6 +128,16 @@ def test_the_newest_are_kept(tmp_path):
     assert 1_000_000 == Stage(tmp_path).checkpoints.resume()
 
 
+def test_checksum_of_a_record_is_that_of_the_store(stage):
+    """With text beyond ASCII, as changes of the layout have it; and another step is not believed."""
+    stage.checkpoints._changes.append("1 rank → 2 ranks at step 3")
+    stage.save(40)
+    data = (stage.root / "step-000040" / "COMPLETE.json").read_bytes()
+    assert ["1 rank → 2 ranks at step 3"] == unguarded(data)["layout_changes"]
+    with pytest.raises(ValueError, match="checksum"):
+        unguarded(data.replace(b'"step": 40', b'"step": 41'))
+
+
 def test_the_best_stays_as_long_as_a_newer_one_needs_it(tmp_path):
     """Besides the newest, the one that each of them names as the best so far."""
     made = Stage(tmp_path, keep=1)
@@ -146,6 +157,46 @@ def test_engines_go_back_to_the_best(tmp_path):
     assert ([10.0] * 4, {"mean": 10.0, "count": 20}) == (made.engine.weights.tolist(), made.average.state)
 
 
+def test_a_best_that_has_rotted_is_not_returned_to(tmp_path):
+    """A byte that flipped since it was written is found before the weights are believed."""
+    made = Stage(tmp_path, keep=1)
+    made.save(10, 20, best=10)
+    shard = made.root / "step-000010" / "train" / "shard.pt"
+    data = bytearray(shard.read_bytes())
+    data[len(data) // 2] ^= 1
+    shard.write_bytes(data)
+    with pytest.raises(OSError, match="a checkpoint is not as it was written") as raised:
+        made.checkpoints.return_to(10)
+    assert str(shard) == raised.value.filename
+
+
+def test_what_fails_after_the_record_costs_no_checkpoint(tmp_path, monkeypatch):
+    """An old checkpoint that cannot be removed stays whole or loses its name; the new one stands."""
+    made = Stage(tmp_path, keep=1)
+    made.save(10)
+
+    def broken(path, ignore_errors=False):
+        if not ignore_errors:
+            raise OSError(errno.EIO, "Input/output error", str(path))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(saving.shutil, "rmtree", broken)
+        patched.setattr(checkpoints.shutil, "rmtree", broken)
+        made.save(20)
+    assert ["leaving-step-000010", "step-000020"] == made.there()
+    assert 20 == resumed(made)[0]
+    assert ["step-000020"] == made.there()
+
+
+def test_an_old_record_that_is_torn_needs_nothing(tmp_path):
+    """Only the newest was looked at before the launch: a later save must not fail over an older one."""
+    made = Stage(tmp_path, keep=3)
+    made.save(10, 20)
+    (made.root / "step-000010" / "COMPLETE.json").write_text('{"form')
+    made.save(30)
+    assert ["step-000010", "step-000020", "step-000030"] == made.there()
+
+
 def test_the_best_is_saved_whatever_the_cadence(tmp_path):
     """The weights that are to be left must be on disk."""
     made = Stage(tmp_path)
@@ -157,7 +208,9 @@ def test_the_best_is_saved_whatever_the_cadence(tmp_path):
 
 def test_record_lists_every_file(stage):
     """Format 3: step, layout, key; and path, size and digest of each file."""
-    record = unguarded((stage.root / "step-000030" / "COMPLETE.json").read_bytes())
+    data = (stage.root / "step-000030" / "COMPLETE.json").read_bytes()
+    assert "crc" in json.loads(data)
+    record = unguarded(data)
     files = record.pop("files")
     assert {
         "format": 3,

@@ -90,9 +90,9 @@ WHERE = {"model": {"path": "m"}, "data": {"path": "d"}}
 
 
 def test_smoothing_is_of_the_sigmoid():
-    """Told when the spec is read, as is what a frozen model does not take."""
+    """Told when the spec is read; and a frozen model has no field for what only training needs."""
     with pytest.raises(ValueError, match="`label_smoothing` goes with `loss: sigmoid`, not with `ipo`"):
         DpoParams(**WHERE, reference={"path": "r"}, loss="ipo", label_smoothing=0.1)
     for name, value in {"lora": {"rank": 1}, "dropout": 0.1, "gradient_checkpointing": True}.items():
-        with pytest.raises(ValueError, match=f"a frozen model takes no `{name}`"):
+        with pytest.raises(ValueError, match=f"{name}\n  Extra inputs are not permitted"):
             ReferenceParams(**WHERE, **{name: value})

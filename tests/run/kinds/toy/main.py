@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 import time
+import zlib
 from pathlib import Path
 
 from blake3 import blake3
@@ -61,7 +62,8 @@ def checkpoint(step: int) -> None:
         "total": PARAMS["steps"],
         "files": [{"path": "state", "size": len(state), "digest": digest}],
     }
-    write(folder / "COMPLETE.json", json.dumps(record))
+    text = json.dumps(record, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    write(folder / "COMPLETE.json", json.dumps({**record, "crc": f"{zlib.crc32(text.encode()):08x}"}))
 
 
 def work() -> None:
