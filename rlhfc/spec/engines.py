@@ -71,5 +71,6 @@ def _engine(owner: Draft, path: tuple[str, ...]) -> AnyEngine | None:
         found = getattr(found, name, None)
     if not isinstance(found, EngineParams | FrozenEngineParams):
         return None
+    fields = (EngineParams if isinstance(found, EngineParams) else FrozenEngineParams).model_fields
     # Of an engine with a wrong field nothing more is said until that is right.
-    return found if all(hasattr(found, name) for name in type(found).model_fields) else None
+    return found if all(hasattr(found, name) for name in fields) else None

@@ -5,10 +5,13 @@ import os
 import random
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from workshop import finish, wait_for
+
+from rlhfc.run.attempt import attempts
 
 SLOW = {"steps": 6, "step_seconds": 0.25}
 
@@ -86,8 +89,8 @@ def test_crash_after_publishing_is_tidied_up(bench):
     store = bench.store()
     work = store.work("a", outcome.stages["a"].key)
     (work / "attempts" / "001" / "out").mkdir()
-    status = work / "attempts" / "001" / "status.json"
-    status.write_text(status.read_text().replace('"done"', '"running"'))
+    (attempt,) = attempts(work)
+    attempt.write_status(replace(attempt.status(), state="running"))
     bench.write(a={}, b={"value": 2})
     assert {"a": "cached", "b": "done"} == bench.states()
     assert (["lost"], False) == (bench.attempt_states(), (work / "attempts" / "001" / "out").exists())

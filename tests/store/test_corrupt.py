@@ -56,7 +56,10 @@ TARGETS = {
     "remembered plan": Target("plans/*.json", "cache_damaged"),
 }
 CASES = [
-    (name, how) for name, target in TARGETS.items() for how in (*ALONE, *(["swap"] if target.swapped else []))
+    (name, how)
+    for name, target in TARGETS.items()
+    for how in (*ALONE, *(["swap"] if target.swapped else []))
+    if (name, how) != ("config", "flip")  # it stays JSON and says another value; nothing reads it again
 ]
 
 
