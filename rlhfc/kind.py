@@ -203,7 +203,6 @@ class FrozenEngineParams(ModelParams):
     zero_stage: Literal[0, 3] = numeric(0, description="3: parameters are sharded over the ranks")
     offload: Literal["none", "all"] = numeric("none", description="`all`: parameters to CPU memory (ZeRO 3)")
 
-    gradient_checkpointing: ClassVar[bool] = False
     lora: ClassVar[None] = None
     dropout: ClassVar[None] = None
 

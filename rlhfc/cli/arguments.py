@@ -99,6 +99,7 @@ def _add_shared(parser: argparse.ArgumentParser, option: str, name: str, place: 
         option, metavar="URL", dest=name, help=f"{place}: a folder, `s3://…` (default: `RLHFC_REMOTE`)"
     )
     add_repeatable(parser, "--key", "KEY", "the result under this key, whatever spec it is of", read=key)
+    parser.add_argument("--json", action="store_true", help="print what came of each result as JSON")
 
 
 def accept(parser: argparse.ArgumentParser) -> None:

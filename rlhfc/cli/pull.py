@@ -5,7 +5,17 @@ from __future__ import annotations
 import argparse
 import sys
 
-from rlhfc.cli.sharing import KeyList, check_named, place_named, planned_for, say, unusable
+from rlhfc.cli.sharing import (
+    NO_RESULT,
+    KeyList,
+    Outcome,
+    Outcomes,
+    check_named,
+    place_named,
+    planned_for,
+    say,
+    unusable,
+)
 from rlhfc.environment import read_environment
 from rlhfc.plan.planner import Plan
 from rlhfc.plan.verdict import Verdict
@@ -28,6 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
     environment = read_environment()
     place, signers = place_named(arguments.source, "--from", environment), signers_of(environment)
     faults: list[str] = []
+    outcomes = Outcomes(as_json=arguments.json)
     try:
         if arguments.spec is not None:
             reader = Both(Store.open(arguments.store), Source(place, signers, faults.append))
@@ -37,38 +48,33 @@ def run(arguments: argparse.Namespace) -> int:
             plan, named = None, [(key, key) for key in arguments.key or _all_keys(place)]
         store, finder = Store.create(arguments.store), Finder(place, signers)
         puller = Puller(store, finder, place.name, Tally(say))
-        failed = [name for name, key in named if not _pull(puller, store, finder, name, key)]
+        for name, key in named:
+            outcomes.add(_pull(puller, store, finder, name, key))
     except RemoteError as error:
         raise unusable(place, error) from error
     if plan is not None:
         _note(plan, store)
     for fault in faults:
         print(f"error: {fault}", file=sys.stderr)
-    print(f"pulled from {place.name}: {puller.tally.words()}")
-    return 1 if failed or faults else 0
+    outcomes.end("pulled from", place, puller.tally)
+    return 1 if outcomes.failed or faults else 0
 
 
-def _pull(puller: Puller, store: Store, finder: Finder, name: str, key: str | None) -> bool:
+def _pull(puller: Puller, store: Store, finder: Finder, name: str, key: str | None) -> Outcome:
     if key is None:
-        print(f"{name}: not there")
-        return True
+        return Outcome(name, key, "not there")
     if store.lookup(key) is not None:
-        print(f"{name}: here already")
-        return True
+        return Outcome(name, key, "here already")
     try:
         record = finder.find(key)
         if record is None:
-            print(f"error: {name}: there is no result of this key", file=sys.stderr)
-            return False
+            return Outcome(name, key, "missing", NO_RESULT)
         puller.take(record)
     except RefusedError as error:
-        print(f"error: {name}: not pulled: {error}", file=sys.stderr)
-        return False
+        return Outcome(name, key, "refused", f"not pulled: {error}")
     except OSError as error:
-        print(f"error: {name}: not pulled: {error.strerror or error}", file=sys.stderr)
-        return False
-    print(f"{name}: pulled")
-    return True
+        return Outcome(name, key, "refused", f"not pulled: {error.strerror or error}")
+    return Outcome(name, key, "pulled")
 
 
 def _stages(plan: Plan) -> KeyList:

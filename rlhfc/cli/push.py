@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
-from rlhfc.cli.sharing import KeyList, check_named, place_named, planned_for, say, unusable
+from rlhfc.cli.sharing import (
+    NO_RESULT,
+    KeyList,
+    Outcome,
+    Outcomes,
+    check_named,
+    place_named,
+    planned_for,
+    say,
+    unusable,
+)
 from rlhfc.environment import read_environment
 from rlhfc.remote.place import RemoteError
 from rlhfc.remote.progress import Tally
@@ -28,29 +37,27 @@ def run(arguments: argparse.Namespace) -> int:
     signer = read_signer(environment.signing_key) if environment.signing_key is not None else None
     store = Store.open(arguments.store)
     pusher = Pusher(store, place, signer, Tally(say))
+    outcomes = Outcomes(as_json=arguments.json)
     try:
-        failed = [name for name, key in _named(arguments, store) if not _push(pusher, store, name, key)]
+        for name, key in _named(arguments, store):
+            outcomes.add(_push(pusher, store, name, key))
     except RemoteError as error:
         raise unusable(place, error) from error
-    print(f"pushed to {place.name}: {pusher.tally.words()}")
-    return 1 if failed else 0
+    outcomes.end("pushed to", place, pusher.tally)
+    return 1 if outcomes.failed else 0
 
 
-def _push(pusher: Pusher, store: Store, name: str, key: str | None) -> bool:
+def _push(pusher: Pusher, store: Store, name: str, key: str | None) -> Outcome:
     result = store.lookup(key) if key is not None else None
     if result is None and name == key:
-        print(f"error: {name}: there is no result of this key", file=sys.stderr)
-        return False
+        return Outcome(name, key, "missing", NO_RESULT)
     if result is None:
-        print(f"{name}: no result yet")
-        return True
+        return Outcome(name, key, "no result yet")
     try:
         ended = pusher.push(result)
     except (DamagedRecordError, RefusedError) as error:
-        print(f"error: {name}: not pushed: {error}", file=sys.stderr)
-        return False
-    print(f"{name}: {ended}")
-    return ended is not Pushed.OTHER
+        return Outcome(name, key, "refused", f"not pushed: {error}")
+    return Outcome(name, key, str(ended), str(ended) if ended is Pushed.OTHER else None)
 
 
 def _named(arguments: argparse.Namespace, store: Store) -> KeyList:

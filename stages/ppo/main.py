@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from rlhfc.kind import EngineParams, FrozenEngineParams
+from rlhfc.kind import EngineParams
 
 from ..common import rl
 from ..common.checkpoints import RESUMED_OTHERWISE, Checkpoints
@@ -40,13 +40,6 @@ from ..common.tokenfiles import TokenFile
 from ..common.tokenizers import filler_id, load_tokenizer, save_tokenizer, stop_ids
 from ..common.update import Rules, Targets, Updater, aim, minibatches
 from .kind import KIND, PpoParams
-
-SETTINGS = {
-    "actor": EngineParams,
-    "critic": EngineParams,
-    "reference": FrozenEngineParams,
-    "reward": FrozenEngineParams,
-}
 
 
 def optimisations(params: PpoParams, steps: int) -> dict[str, Optimisation]:
@@ -212,7 +205,7 @@ def main(job: Job[PpoParams]) -> None:
     models = load_four(
         InputPath(engines / "actor"),
         InputPath(engines / "reward"),
-        settings={role: SETTINGS[role].model_validate(job.settings["engines"][role]) for role in ROLES},
+        settings={role: EngineParams.model_validate(job.settings["engines"][role]) for role in ROLES},
         deepspeed=job.deepspeed,
         optimisation=optimisations(params, total),
         ranks=ranks,

@@ -269,6 +269,27 @@ def test_pull_by_spec_and_by_nothing(first, second, tmp_path, shared):
     assert {"cached"} == set(third.verdicts().values())
 
 
+def test_push_and_pull_told_to_programs(first, second, shared):
+    """With `--json` stdout is one document: what came of each result, with key and fault, and the sums."""
+    stages = first.plan()["stages"]
+    first.call("push", str(first.spec), "--to", shared)
+    unknown = f"b3:{'0' * 64}"
+    pulled = second.call("pull", "--key", stages[0]["key"], "--key", unknown, "--from", shared, "--json")
+    again = json.loads(first.call("push", str(first.spec), "--to", shared, "--json").stdout)
+    assert 1 == pulled.returncode
+    document = json.loads(pulled.stdout)
+    assert [
+        {"name": stages[0]["key"], "key": stages[0]["key"], "outcome": "pulled", "fault": None},
+        {"name": unknown, "key": unknown, "outcome": "missing", "fault": "there is no result of this key"},
+    ] == document["results"]
+    assert (shared, 0) == (document["remote"], document["files_there"])
+    assert document["files"] > 0
+    assert document["bytes"] > 0
+    assert [(s["stage"], s["key"], "there already") for s in stages] == [
+        (each["name"], each["key"], each["outcome"]) for each in again["results"]
+    ]
+
+
 def test_what_pull_and_push_cannot_do(first, second, shared):
     """No shared store, a key that is none or not there, a spec and a key: each is told with its remedy."""
     key = first.plan()["stages"][0]["key"]
