@@ -145,6 +145,37 @@ class Renderer:
             for ids, row in zip(prompt_ids, answers, strict=True)
         ]
 
+    def earlier_answers(self, messages: Messages, prompt_ids: Sequence[int]) -> list[int]:
+        """Where in the prompt's ids the answers are that it holds: pairs of start and end.
+
+        An answer is what follows the prompt that it was given to, up to the end of its turn. One that the
+        template shows otherwise once the conversation has gone on is left out: it was never said so.
+        Tokens that only in part belong to an answer are left out too.
+        """
+        turns = [at for at, message in enumerate(messages) if message["role"] == "assistant"]
+        if not turns:
+            return []
+        prompt = self.prompt_text(messages)
+        encoded = self.tokenizer(prompt, add_special_tokens=False, verbose=False, return_offsets_mapping=True)
+        shift = len(prompt_ids) - len(encoded["input_ids"])
+        bounds = []
+        for at in turns:
+            start, end = self._answer_in(prompt, messages[:at], messages[at])
+            within = [n for n, (a, b) in enumerate(encoded["offset_mapping"]) if start <= a < b <= end]
+            if within:
+                bounds += [within[0] + shift, within[-1] + 1 + shift]
+        return bounds
+
+    def _answer_in(self, prompt: str, before: Messages, answer: Mapping[str, str]) -> tuple[int, int]:
+        """First and last position of an answer in the prompt's text; equal where it is not there."""
+        asked = self.prompt_text(before)
+        said = asked + self.response_text(before, answer["content"]).rstrip()
+        # Some templates end only the last turn with the end-of-sequence token.
+        for text in (said, said.removesuffix(self.tokenizer.eos_token)):
+            if prompt.startswith(text):
+                return len(asked), len(text)
+        return 0, 0
+
     def _apply(self, messages: Messages, add_generation_prompt: bool) -> str:
         try:
             text = self.tokenizer.apply_chat_template(

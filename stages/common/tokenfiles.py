@@ -1,7 +1,9 @@
 """Tokenised rows on disk: one flat array of ids, one of offsets, memory-mapped.
 
-A row has a fixed number of named segments (prompt and response; prompt, chosen and rejected).
+A row has a fixed number of named segments (prompt, response, earlier; prompt, chosen, rejected).
 Nothing is padded or joined, so a file is as large as its tokens, and opening one reads no token.
+``earlier`` holds no tokens: it says where in the prompt earlier answers are, as pairs of positions, the
+second of each one past the end.
 
 Layout of a port's folder: ``meta.json``, ``<split>.tokens.npy`` (uint32, all ids in order),
 ``<split>.offsets.npy`` (int64, rows × segments + 1 boundaries), ``tokenizer/``.
@@ -10,7 +12,8 @@ Layout of a port's folder: ``meta.json``, ``<split>.tokens.npy`` (uint32, all id
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from array import array
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -20,9 +23,10 @@ from blake3 import blake3
 
 from .job import write_json
 
-FORMAT = 1
+FORMAT = 2
+SPANS = "earlier"
 SEGMENTS = {
-    "demonstrations": ("prompt", "response"),
+    "demonstrations": ("prompt", "response", SPANS),
     "preferences": ("prompt", "chosen", "rejected"),
     "prompts": ("prompt",),
     "heldout": ("prompt", "response"),
@@ -62,26 +66,48 @@ class TokenFile(Sequence[tuple[np.ndarray, ...]]):
 
     def lengths(self) -> np.ndarray:
         """Tokens of each row, all segments together: int64, (rows,)."""
-        return np.diff(self._offsets[:: len(self.segments)])
+        counts = np.diff(self._offsets).reshape(-1, len(self.segments))
+        return counts[:, [name != SPANS for name in self.segments]].sum(axis=1)
 
 
-def write_split(folder: Path, split: str, rows: Iterable[Sequence[Sequence[int]]]) -> int:
-    """Write the rows of one split and return how many there were."""
-    tokens: list[np.ndarray] = []
-    lengths: list[int] = []
-    count = 0
-    for row in rows:
-        count += 1
+class TokenWriter:
+    """Writes the rows of one split as they come; a context manager, whose files are whole when it ends.
+
+    Held in memory are the boundaries, 8 bytes a segment, and never the tokens.
+    """
+
+    def __init__(self, folder: Path, split: str) -> None:
+        self._boundaries = folder / f"{split}.offsets.npy"
+        self._stream = (folder / f"{split}.tokens.npy").open("wb")
+        self._bounds = array("q", [0])
+        self._write_header()
+        self.rows = 0
+
+    def __enter__(self) -> TokenWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        with self._stream:
+            if kind is None:
+                self._stream.seek(0)
+                self._write_header()
+                np.save(self._boundaries, np.array(self._bounds, dtype=np.int64))
+
+    def add(self, row: Sequence[np.ndarray]) -> None:
+        """Append one row."""
         for segment in row:
-            tokens.append(np.asarray(segment, dtype=np.uint32))
-            lengths.append(len(segment))
-    flat = np.concatenate(tokens) if tokens else np.zeros(0, dtype=np.uint32)
-    np.save(folder / f"{split}.tokens.npy", flat)
-    np.save(
-        folder / f"{split}.offsets.npy",
-        np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64),
-    )
-    return count
+            self._stream.write(np.asarray(segment, dtype="<u4").tobytes())
+            self._bounds.append(self._bounds[-1] + len(segment))
+        self.rows += 1
+
+    def lengths(self, segments: int) -> np.ndarray:
+        """Length of each segment of each row so far: int64, (rows, segments)."""
+        return np.diff(np.array(self._bounds, dtype=np.int64)).reshape(-1, segments)
+
+    def _write_header(self) -> None:
+        # numpy leaves room in it for as many rows as there can be, so that it can be written anew.
+        header = {"descr": "<u4", "fortran_order": False, "shape": (self._bounds[-1],)}
+        np.lib.format.write_array_header_1_0(self._stream, header)
 
 
 def write_meta(folder: Path, kind: str, rows: dict[str, int], **facts: Any) -> None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +14,16 @@ import numpy as np
 from ..common.job import Job, StageError, run_stage
 from ..common.metrics import Metrics
 from ..common.rendering import Renderer, install_template
-from ..common.tokenfiles import write_meta, write_split
+from ..common.tokenfiles import SEGMENTS, SPANS, TokenWriter, write_meta
 from ..common.tokenizers import load_tokenizer, save_tokenizer, vocabulary_digest
-from .kind import KIND, DataSource, DataSplitParams
-from .reading import open_source
-from .rows import Row, RowError, parse, usable_parts
-from .splitting import Place, Side, assign, shuffled
-from .tokenising import Rules, Segments, Tokeniser, control_tokens
-
-PARTS = ("sft", "reward", "prompts")
+from .catalogue import PARTS, Catalogue, catalogue
+from .kind import KIND, DataSplitParams
+from .overlap import Watched, prompt_texts
+from .reading import load_columns
+from .report import SplitReport, lengths, write_report
+from .rows import Row
+from .splitting import Place, Side
+from .tokenising import CHUNK, Outcome, Rules, Tokeniser, control_tokens
 
 
 @dataclass(frozen=True)
@@ -31,37 +31,27 @@ class Split:
     """One file of a port: which rows it holds, and what of them."""
 
     port: str
-    name: Side
+    side: Side
     place: Place
     answers: tuple[str, ...]
     kind: str
 
+    @property
+    def name(self) -> str:
+        """What summary and report call it."""
+        return f"{self.port}_{self.side}"
 
+
+HELD_OUT = Split("heldout", "eval", Place("prompts", "eval"), ("response",), "heldout")
 SPLITS = (
     Split("sft", "train", Place("sft", "train"), ("response",), "demonstrations"),
     Split("sft", "eval", Place("sft", "eval"), ("response",), "demonstrations"),
     Split("reward", "train", Place("reward", "train"), ("chosen", "rejected"), "preferences"),
     Split("reward", "eval", Place("reward", "eval"), ("chosen", "rejected"), "preferences"),
     Split("prompts", "train", Place("prompts", "train"), (), "prompts"),
-    Split("heldout", "eval", Place("prompts", "eval"), ("response",), "heldout"),
+    HELD_OUT,
 )
-
-
-@dataclass
-class Blend:
-    """Rows of all sources by place, and what became of every record.
-
-    Attributes:
-        rows: by place, in the order of the sources.
-        taken: place of each prompt.
-        read: records seen, by address of the source.
-        dropped: records that are in no part, by reason.
-    """
-
-    rows: dict[Place, list[Row]] = field(default_factory=lambda: {split.place: [] for split in SPLITS})
-    taken: dict[Hashable, Place] = field(default_factory=dict)
-    read: dict[str, int] = field(default_factory=dict)
-    dropped: Counter[str] = field(default_factory=Counter)
+PORTS = {split.port: [each for each in SPLITS if each.port == split.port] for split in SPLITS}
 
 
 def main(job: Job[DataSplitParams]) -> None:
@@ -70,135 +60,131 @@ def main(job: Job[DataSplitParams]) -> None:
     metrics = Metrics(job.paths["metrics"])
     tokenizer = load_tokenizer(job.inputs["tokenizer"])
     install_template(tokenizer, params.template)
-    blend = _blend(job)
-    total = len(SPLITS) + 1
-    metrics.write(step=1, total=total, phase="read", rows=sum(blend.read.values()))
-
-    save_tokenizer(tokenizer, job.outputs["sft"] / "tokenizer")
-    facts = {"template": params.template, "vocabulary": vocabulary_digest(tokenizer)}
-    counts: dict[str, int] = {}
-    files: dict[str, dict[str, list[Segments]]] = {port: {} for port in job.outputs}
-    with Tokeniser(job.outputs["sft"] / "tokenizer", params.workers) as tokeniser:
-        tokens = control_tokens(Renderer(tokenizer))
-        for step, split in enumerate(SPLITS, start=2):
-            rules = Rules(
-                split.answers, params.max_tokens, params.max_prompt_tokens, tokens, params.template == "plain"
-            )
-            order = shuffled(blend.rows[split.place], params.seed, f"{split.port} {split.name}")
-            rows = tokeniser.run(order, rules, blend.dropped, job.beat)
-            _require_rows(split, rows, params, blend)
-            files[split.port][split.name] = rows
-            counts[f"{split.port}_{split.name}"] = len(rows)
-            metrics.write(step=step, total=total, phase=f"tokenise {split.port} {split.name}", rows=len(rows))
-    for port, folder in job.outputs.items():
-        _write_port(
-            job, port, folder, files[port], facts | {"read": blend.read, "dropped": dict(blend.dropped)}
-        )
-    summary = counts | {"read": sum(blend.read.values()), "dropped": sum(blend.dropped.values())}
-    job.write_manifest(step=total, total=total, summary=summary)
-
-
-def _blend(job: Job[DataSplitParams]) -> Blend:
-    """Rows of every source, each in its place."""
-    blend = Blend()
+    home = job.outputs["sft"] / "tokenizer"
+    save_tokenizer(tokenizer, home)
     # Converted files are large and soon useless: they live in the attempt, only while it reads.
     with tempfile.TemporaryDirectory(dir=job.paths["attempt"], prefix="datasets-") as cache:
-        for index, source in enumerate(job.params.sources):
-            address = f"sources.{index}"
-            _add_source(blend, job, source, address, Path(cache))
-    return blend
+        found = catalogue(job, Path(cache))
+        total = len(SPLITS) + 1
+        metrics.write(step=1, total=total, phase="read", rows=sum(found.read.values()))
+        watched = _watch(job, found, Path(cache))
+        reports = {}
+        with Tokeniser(home, params.workers, watched) as tokeniser:
+            writing = Writing(job, found, tokeniser, control_tokens(Renderer(tokenizer)))
+            for step, split in enumerate(SPLITS, start=2):
+                reports[split.name] = report = writing.write(split)
+                rows = report.sources.total()
+                metrics.write(step=step, total=total, phase=f"tokenise {split.port} {split.side}", rows=rows)
+    facts = {"template": params.template, "vocabulary": vocabulary_digest(tokenizer)}
+    for port in PORTS:
+        _finish_port(job.outputs[port], port, home, reports, facts)
+    write_report(job.outputs["report"], found, reports, watched)
+    counts = {name: report.sources.total() for name, report in reports.items()}
+    dropped = found.drops.by_reason.total()
+    job.write_manifest(
+        step=total, total=total, summary=counts | {"read": sum(found.read.values()), "dropped": dropped}
+    )
 
 
-def _add_source(
-    blend: Blend, job: Job[DataSplitParams], source: DataSource, address: str, cache: Path
-) -> None:
-    params, where = job.params, job.inputs[f"{address}.data"]
-    usable = usable_parts(source, address)
-    weights = {part: weight for part, weight in zip(PARTS, params.parts, strict=True) if part in usable}
-    records, held = open_source(source, where, cache)
-    # A named evaluation split goes first, so that its prompts are held out wherever else they appear.
-    for side, data, fraction in (
-        ("eval", held, 1.0),
-        ("train", records, params.eval_fraction if held is None else 0.0),
-    ):
-        if data is None:
-            continue
-        order = shuffled(range(len(data)), params.seed, f"{address} {side} records")[: source.max_rows]
-        blend.read[address] = blend.read.get(address, 0) + len(order)
-        rows = list(_parsed(job, source, data.select(order), blend.dropped))
-        assign(
-            [row.prompt_key for row in rows],
-            weights,
-            eval_fraction=fraction,
-            seed=params.seed,
-            purpose=f"{address} {side}",
-            taken=blend.taken,
+def _watch(job: Job[DataSplitParams], found: Catalogue, cache: Path) -> Watched:
+    """Prompts that training should not have seen: the held-out ones and those of benchmarks."""
+    overlap = job.params.overlap
+    watched = Watched(overlap.words)
+    for chunk in _chunks(found, found.at(HELD_OUT.place, "watched")):
+        for row in chunk:
+            job.beat()
+            watched.add("heldout", [turn["content"] for turn in row.messages if turn["role"] == "user"])
+    for index, benchmark in enumerate(overlap.against):
+        address = f"overlap.against.{index}"
+        where = job.inputs[f"{address}.data"]
+        rows = load_columns(where, benchmark.subset, benchmark.split, [benchmark.column], cache)
+        for number, prompt in enumerate(rows[benchmark.column], start=1):
+            job.beat()
+            place = f"`{benchmark.column}` of record {number} of `{where.full}`"
+            watched.add(address, prompt_texts(prompt, place))
+    return watched
+
+
+def _chunks(found: Catalogue, chosen: np.ndarray) -> Iterator[list[Row]]:
+    for start in range(0, len(chosen), CHUNK):
+        yield found.rows(chosen[start : start + CHUNK])
+
+
+class Writing:
+    """Writes splits, one after the other."""
+
+    def __init__(
+        self, job: Job[DataSplitParams], found: Catalogue, tokeniser: Tokeniser, control: tuple[str, ...]
+    ) -> None:
+        self._job, self._found, self._tokeniser, self._control = job, found, tokeniser, control
+
+    def write(self, split: Split) -> SplitReport:
+        """Write the rows of a split and tell about them.
+
+        Raises:
+            StageError: its part has a weight, and no row is left.
+        """
+        chosen = self._found.at(split.place, f"{split.port} {split.side}")
+        report = SplitReport()
+        with TokenWriter(self._job.outputs[split.port], split.side) as writer:
+            outcomes = self._tokeniser.run(_chunks(self._found, chosen), self._rules(split))
+            numbers = iter(chosen.tolist())
+            for outcome in (outcome for chunk in outcomes for outcome in chunk):
+                self._job.beat()
+                self._take(outcome, next(numbers), writer, report)
+            names = SEGMENTS[split.kind]
+            report.lengths = lengths(names, writer.lengths(len(names)))
+        if not writer.rows and self._wanted(split):
+            raise _no_row(split, self._found)
+        return report
+
+    def _take(self, outcome: Outcome, row: int, writer: TokenWriter, report: SplitReport) -> None:
+        if outcome.seen:
+            report.overlapping += 1
+            report.seen |= outcome.seen
+        if outcome.reason is not None:
+            self._found.drop(row, outcome.reason)
+        elif outcome.segments is not None:
+            writer.add(outcome.segments)
+            report.sources[self._found.address(row)] += 1
+
+    def _rules(self, split: Split) -> Rules:
+        params = self._job.params
+        return Rules(
+            split.answers,
+            params.max_tokens,
+            params.max_prompt_tokens,
+            self._control,
+            control_in_prompts=params.template == "plain",
+            earlier=SPANS in SEGMENTS[split.kind],
+            screened=split.side == "train",
+            drop_seen=params.overlap.drop,
         )
-        for row in rows:
-            place = blend.taken.get(row.prompt_key)
-            if place is None or place.part not in weights:
-                blend.dropped["prompt_elsewhere"] += 1
-            else:
-                blend.rows[place].append(row)
+
+    def _wanted(self, split: Split) -> bool:
+        params, part = self._job.params, PARTS.index(split.place.part)
+        return any((source.parts or params.parts)[part] for source in params.sources)
 
 
-def _parsed(
-    job: Job[DataSplitParams],
-    source: DataSource,
-    records: Iterable[Mapping[str, Any]],
-    dropped: Counter[str],
-) -> Iterable[Row]:
-    for record in records:
-        job.beat()
-        try:
-            yield parse(source, record)
-        except RowError as error:
-            dropped[error.reason] += 1
-
-
-def _require_rows(split: Split, rows: Sequence[Segments], params: DataSplitParams, blend: Blend) -> None:
-    if rows or not params.parts[PARTS.index(split.place.part)]:
-        return
-    reasons = ", ".join(f"{count} {reason}" for reason, count in blend.dropped.most_common()) or "none"
-    raise StageError(
-        f"no row is left for `{split.port}` ({split.name}); "
-        f"of {sum(blend.read.values())} read were dropped: {reasons}",
+def _no_row(split: Split, found: Catalogue) -> StageError:
+    reasons = ", ".join(f"{count} {reason}" for reason, count in found.drops.by_reason.most_common())
+    return StageError(
+        f"no row is left for `{split.port}` ({split.side}); "
+        f"of {sum(found.read.values())} read were dropped: {reasons or 'none'}",
         "`reward` needs sources with `chosen` and `rejected`, `sft` answers; "
         "add rows, raise `max_tokens`, or set the part's weight in `parts` to 0",
     )
 
 
-def _write_port(
-    job: Job[DataSplitParams],
-    port: str,
-    folder: Path,
-    files: Mapping[str, Sequence[Segments]],
-    facts: Mapping[str, Any],
+def _finish_port(
+    folder: Path, port: str, tokenizer: Path, reports: Mapping[str, SplitReport], facts: Mapping[str, Any]
 ) -> None:
-    tokenizer = job.outputs["sft"] / "tokenizer"
     if folder / "tokenizer" != tokenizer:
         shutil.copytree(tokenizer, folder / "tokenizer")
-    splits = {split.name: split for split in SPLITS if split.port == port}
-    rows = {name: write_split(folder, name, files[name]) for name in splits}
-    names = ["prompt", *next(iter(splits.values())).answers]
-    lengths = {name: _lengths(names, segments) for name, segments in files.items()}
-    write_meta(folder, next(iter(splits.values())).kind, rows, lengths=lengths, **facts)
-
-
-def _lengths(names: Sequence[str], rows: Sequence[Segments]) -> dict[str, dict[str, float]]:
-    """Tokens of each segment: mean, median, 95th percentile, maximum."""
-    if not rows:
-        return {}
-    counts = np.array([[len(segment) for segment in row] for row in rows])
-    return {
-        name: {
-            "mean": round(float(column.mean()), 2),
-            "median": float(np.median(column)),
-            "p95": float(np.percentile(column, 95, method="higher")),
-            "max": int(column.max()),
-        }
-        for name, column in zip(names, counts.T, strict=True)
-    }
+    found = {split.side: reports[split.name] for split in PORTS[port]}
+    rows = {side: report.sources.total() for side, report in found.items()}
+    measured = {side: report.lengths for side, report in found.items()}
+    write_meta(folder, PORTS[port][0].kind, rows, lengths=measured, **facts)
 
 
 if __name__ == "__main__":

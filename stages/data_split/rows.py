@@ -1,30 +1,47 @@
-"""From a record of a data set to messages and responses; or the reason why it is no use."""
+"""A row: messages and answers; and the reasons for which a record is none."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+import unicodedata
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from ..common.job import StageError
-from .kind import Columns, DataSource
+from blake3 import blake3
 
 Message = dict[str, str]
+Record = Mapping[str, Any]
 Reason = Literal[
     "empty",  # a part without text
     "not_text",  # a part that is neither text nor a list of messages
+    "unknown_role",  # a message of a role that is none of system, user, assistant
     "not_a_transcript",  # no `Human:` first, or not ending with an answer
     "prompt_differs",  # chosen and rejected answer different prompts
     "identical",  # chosen and rejected are the same
+    "tie",  # two answers with the same score
+    "duplicate",  # as an earlier row, but for case and white space
+    "no_pair",  # in the reward part, with one answer only
     "special_token",  # text that holds a control token
+    "template_refuses",  # roles that the chat template has no place for
     "prompt_too_long",
     "too_long",
+    "overlap",  # has been seen in the prompts of an evaluation
     "prompt_elsewhere",  # its prompt belongs to a part that such a row cannot serve
 ]
-_TURN = re.compile(r"(?:^|\n\n)(Human|Assistant):")
-_ANSWER = "\n\nAssistant:"
-_ROLES = {"Human": "user", "Assistant": "assistant"}
+REASONS: tuple[Reason, ...] = get_args(Reason)
+DIGEST_BYTES = 16
+_SPACES = re.compile(r"\s+")
+_ROLES = {
+    "system": "system",
+    "user": "user",
+    "human": "user",
+    "prompter": "user",
+    "assistant": "assistant",
+    "gpt": "assistant",
+    "bot": "assistant",
+    "chatgpt": "assistant",
+}
 
 
 @dataclass(frozen=True)
@@ -40,9 +57,17 @@ class Row:
     rejected: str | None = None
 
     @property
-    def prompt_key(self) -> str:
-        """Equal for rows with the same prompt."""
-        return "\x1e".join(f"{message['role']}\x1f{message['content'].strip()}" for message in self.messages)
+    def prompt_key(self) -> bytes:
+        """Equal for rows with the same prompt, white space around messages aside."""
+        turns = (f"{message['role']}\x1f{message['content'].strip()}" for message in self.messages)
+        return _digest("\x1e".join(turns))
+
+    @property
+    def content_key(self) -> bytes:
+        """Equal for rows that say the same, but for case, white space and compatible characters."""
+        answers = [answer or "" for answer in (self.response, self.chosen, self.rejected)]
+        turns = [f"{message['role']}\x1f{_plain(message['content'])}" for message in self.messages]
+        return _digest("\x1e".join([*map(_plain, answers), *turns]))
 
 
 class RowError(Exception):
@@ -53,103 +78,32 @@ class RowError(Exception):
         self.reason: Reason = reason
 
 
-def usable_parts(source: DataSource, address: str) -> tuple[str, ...]:
-    """Which of ``sft``, ``reward`` and ``prompts`` the rows of ``source`` can feed.
+def checked(row: Row) -> Row:
+    """``row``, if its parts have text and its two answers differ.
 
     Raises:
-        StageError: its columns make up no row.
+        RowError: they do not.
     """
-    columns = source.columns
-    pair = (columns.chosen is not None, columns.rejected is not None)
-    if any(pair) and not all(pair):
-        raise StageError(
-            f"`{address}` maps only one of `chosen` and `rejected`",
-            "map both; `response` is for demonstrations",
-        )
-    if source.format == "transcript":
-        has_prompt = all(pair) or columns.response is not None or columns.prompt is not None
-    else:
-        has_prompt = columns.prompt is not None or columns.messages is not None
-    if not has_prompt:
-        raise StageError(
-            f"`{address}` maps no prompt", "set `columns: {prompt: …}` or `columns: {messages: …}`"
-        )
-    if all(pair):
-        return ("sft", "reward", "prompts")
-    answered = columns.response is not None or columns.messages is not None
-    return ("sft", "prompts") if answered else ("prompts",)
-
-
-def parse(source: DataSource, record: Mapping[str, Any]) -> Row:
-    """The row that ``record`` holds.
-
-    Raises:
-        RowError: it holds none.
-    """
-    row = (
-        _from_transcripts(source.columns, record)
-        if source.format == "transcript"
-        else _from_columns(source.columns, record)
-    )
     answers = [text for text in (row.response, row.chosen, row.rejected) if text is not None]
-    if (
-        not row.messages
-        or not row.messages[-1]["content"].strip()
-        or not all(text.strip() for text in answers)
-    ):
+    asked = bool(row.messages) and row.messages[-1]["content"].strip()
+    if not asked or not all(text.strip() for text in answers):
         raise RowError("empty")
     if row.chosen is not None and row.rejected is not None and row.chosen.strip() == row.rejected.strip():
         raise RowError("identical")
     return row
 
 
-def _from_columns(columns: Columns, record: Mapping[str, Any]) -> Row:
-    messages, response = _prompt(columns, record)
-    if columns.response is not None:
-        response = _text(record[columns.response])
-    if columns.chosen is None or columns.rejected is None:
-        return Row(messages, response)
-    chosen, rejected = _answer(record[columns.chosen]), _answer(record[columns.rejected])
-    return Row(messages, chosen if response is None else response, chosen, rejected)
+def asked(text: str) -> tuple[Message, ...]:
+    """A prompt of one message."""
+    return ({"role": "user", "content": text},)
 
 
-def _prompt(columns: Columns, record: Mapping[str, Any]) -> tuple[tuple[Message, ...], str | None]:
-    """Messages of the prompt, and the answer where the ``messages`` column ends with one."""
-    response = None
-    if columns.messages is not None:
-        messages = _messages(record[columns.messages])
-    else:
-        value = record[columns.prompt or ""]
-        messages = (
-            _messages(value) if isinstance(value, list) else [{"role": "user", "content": _text(value)}]
-        )
-    if columns.messages is not None and messages[-1]["role"] == "assistant":
-        response = messages.pop()["content"]
-    extra = record[columns.input] if columns.input is not None else None
-    if extra and messages:
-        messages[-1] = messages[-1] | {"content": f"{messages[-1]['content']}\n\n{_text(extra)}"}
-    system = record[columns.system] if columns.system is not None else None
-    if system:
-        messages.insert(0, {"role": "system", "content": _text(system)})
-    return tuple(messages), response
+def text_of(value: Any) -> str:
+    """A value as text; numbers are.
 
-
-def _answer(value: Any) -> str:
-    """Text of an answer that is a string, or the last of a list of messages."""
-    return _messages(value)[-1]["content"] if isinstance(value, list) else _text(value)
-
-
-def _messages(value: Any) -> list[Message]:
-    if not isinstance(value, list):
-        raise RowError("not_text")
-    if not value:
-        raise RowError("empty")
-    if not all(isinstance(turn, dict) and turn.get("role") for turn in value):
-        raise RowError("not_text")
-    return [{"role": str(turn["role"]), "content": _text(turn.get("content"))} for turn in value]
-
-
-def _text(value: Any) -> str:
+    Raises:
+        RowError: there is none, or it is a list or mapping.
+    """
     if value is None:
         raise RowError("empty")
     if isinstance(value, bool | list | dict):
@@ -157,60 +111,77 @@ def _text(value: Any) -> str:
     return str(value)
 
 
-def _from_transcripts(columns: Columns, record: Mapping[str, Any]) -> Row:
-    if columns.chosen is not None and columns.rejected is not None:
-        texts = [_text(record[name]) for name in (columns.chosen, columns.rejected)]
-        if columns.prompt is not None:
-            asked = _text(record[columns.prompt])
-            # Some sets leave the last `Assistant:` to the answers, others end the prompt with it.
-            answers = (text.removeprefix(asked).strip() for text in texts)
-            chosen, rejected = (text.removeprefix("Assistant:").strip() for text in answers)
-            return Row(_asked(_turns(asked)), chosen, chosen, rejected)
-        return _pair(*texts)
-    if columns.prompt is not None:
-        response = _text(record[columns.response]).strip() if columns.response is not None else None
-        return Row(_asked(_turns(_text(record[columns.prompt]))), response)
-    return Row(*_last_answer(_text(record[columns.response or ""])))
+def messages_of(value: Any) -> list[Message]:
+    """Messages of a list in either dialect: ``role`` and ``content``, or ``from`` and ``value``.
 
-
-def _pair(chosen: str, rejected: str) -> Row:
-    """The shared prompt of two transcripts and their last answers."""
-    if chosen.rpartition(_ANSWER)[0].rstrip() != rejected.rpartition(_ANSWER)[0].rstrip():
-        raise RowError("prompt_differs")
-    (messages, wanted), (_, unwanted) = _last_answer(chosen), _last_answer(rejected)
-    return Row(messages, wanted, wanted, unwanted)
-
-
-def _last_answer(transcript: str) -> tuple[tuple[Message, ...], str]:
-    """Turns before the last ``Assistant:``, and what follows it."""
-    before, mark, answer = transcript.rpartition(_ANSWER)
-    if not mark or _TURN.search(answer):
-        raise RowError("not_a_transcript")
-    return _asked(_turns(before)), answer.strip()
-
-
-def _asked(messages: list[Message]) -> tuple[Message, ...]:
-    """A prompt's turns, without the ``Assistant:`` that only says who is next."""
-    if messages[-1] == {"role": "assistant", "content": ""}:
-        messages = messages[:-1]
-    if not messages or messages[0]["role"] != "user" or messages[-1]["role"] != "user":
-        raise RowError("not_a_transcript")
-    return tuple(messages)
-
-
-def _turns(transcript: str) -> list[Message]:
-    """Turns of a ``Human: … Assistant: …`` dialogue, stripped of white space around them.
-
-    Turns of the same speaker in a row become one, a paragraph each: chat templates want turns to
-    alternate, and people who copy dialogues leave such marks inside an answer.
+    Raises:
+        RowError: it is no such list.
     """
-    before, *rest = _TURN.split(transcript)
-    if before.strip() or not rest:
-        raise RowError("not_a_transcript")
-    turns: list[Message] = []
-    for speaker, said in zip(rest[::2], rest[1::2], strict=True):
-        turn = {"role": _ROLES[speaker], "content": said.strip()}
-        if turns and turns[-1]["role"] == turn["role"]:
-            turn["content"] = f"{turns.pop()['content']}\n\n{turn['content']}".strip()
-        turns.append(turn)
-    return turns
+    if not isinstance(value, list):
+        raise RowError("not_text")
+    if not value:
+        raise RowError("empty")
+    return [_message(turn) for turn in value]
+
+
+def answer_of(value: Any) -> str:
+    """Text of an answer that is a text, a message, or the last of a list of messages.
+
+    Raises:
+        RowError: it is none of these.
+    """
+    if isinstance(value, list):
+        return messages_of(value)[-1]["content"]
+    return _message(value)["content"] if isinstance(value, dict) else text_of(value)
+
+
+def first_of(values: Any, *path: str) -> str:
+    """Text of the first item of a list, or of what is at ``path`` in it.
+
+    Raises:
+        RowError: there is no item, or no text there.
+    """
+    if not isinstance(values, list):
+        raise RowError("not_text")
+    if not values:
+        raise RowError("empty")
+    return text_of(inside(values[0], *path))
+
+
+def inside(value: Any, *path: str) -> Any:
+    """What is at ``path`` in nested mappings.
+
+    Raises:
+        RowError: a step leads nowhere.
+    """
+    for step in path:
+        if not isinstance(value, Mapping):
+            raise RowError("not_text")
+        value = value.get(step)
+    return value
+
+
+def _message(turn: Any) -> Message:
+    if not isinstance(turn, dict):
+        raise RowError("not_text")
+    role = turn.get("role") or turn.get("from")
+    if not role:
+        raise RowError("not_text")
+    if role not in _ROLES:
+        raise RowError("unknown_role")
+    said = turn.get("content") if turn.get("content") is not None else turn.get("value")
+    return {"role": _ROLES[role], "content": text_of(said)}
+
+
+def _plain(text: str) -> str:
+    return _SPACES.sub(" ", unicodedata.normalize("NFKC", text).casefold()).strip()
+
+
+def _digest(text: str) -> bytes:
+    return blake3(text.encode("utf-8", "surrogatepass")).digest(length=DIGEST_BYTES)
+
+
+def with_system(system: Any, messages: Sequence[Message]) -> tuple[Message, ...]:
+    """``messages`` after a system message, where there is one."""
+    first = [{"role": "system", "content": text_of(system)}] if system else []
+    return (*first, *messages)

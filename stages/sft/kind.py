@@ -16,7 +16,10 @@ class SftParams(TrainParams):
     data: Input = semantic(description="demonstrations")
     learning_rate: float = semantic(9.65e-6, gt=0, description="peak of the schedule")
     global_batch_size: int = semantic(64, ge=1, description="rows an optimiser step sees, over all ranks")
-    loss_on: Literal["completion", "all"] = semantic("completion", description="which tokens are learnt")
+    loss_on: Literal["completion", "answers", "all"] = semantic(
+        "completion",
+        description="tokens that are learnt: of the last answer, of all answers in a conversation, all",
+    )
 
     @model_validator(mode="after")
     def _measured(self) -> SftParams:

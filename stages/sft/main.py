@@ -35,24 +35,35 @@ class DemonstrationLoss:
         self, policy: torch.nn.Module, rows: TokenFile, loss_on: str, filler: int, device: torch.device
     ) -> None:
         self.policy, self.rows, self.filler, self.device = policy, rows, filler, device
-        self.whole = loss_on == "all"
+        self.loss_on = loss_on
+
+    def learnt(self, row: int) -> np.ndarray:
+        """Which tokens of a row are learnt (bool); the first of all has nothing to be predicted from."""
+        prompt, response, earlier = self.rows[row]
+        found = np.zeros(len(prompt) + len(response), dtype=bool)
+        found[len(prompt) if self.loss_on != "all" else 0 :] = True
+        if self.loss_on == "answers":
+            for start, end in earlier.reshape(-1, 2):
+                found[start:end] = True
+        found[0] = False
+        return found
 
     def tokens(self, row: int) -> int:
-        """Tokens of a row that are learnt; the first token of all has nothing to be predicted from."""
-        prompt, response = self.rows[row]
-        return len(prompt) + len(response) - 1 if self.whole else len(response)
+        """Tokens of a row that are learnt."""
+        return int(self.learnt(row).sum())
 
     def summed(self, rows: Sequence[int]) -> torch.Tensor:
         """Summed loss of these rows, run as one micro-batch."""
-        pairs = [self.rows[row] for row in rows]
-        batch = pad_right([np.concatenate(pair) for pair in pairs], self.filler, self.device)
-        starts = [1 if self.whole else len(prompt) for prompt, _ in pairs]
+        batch = pad_right([np.concatenate(self.rows[row][:2]) for row in rows], self.filler, self.device)
+        learnt = [self.learnt(row) for row in rows]
+        starts = [int(found.argmax()) for found in learnt]
+        counted = pad_right(
+            [found[start:] for found, start in zip(learnt, starts, strict=True)], 0, self.device
+        ).ids.bool()
         first = torch.tensor(starts, device=self.device)
-        width = int((batch.lengths - first).max())
-        select = response_positions(first, width, batch.ids.shape[1])
+        select = response_positions(first, counted.shape[1], batch.ids.shape[1])
         logits, _ = self.policy(batch.ids, batch.mask, row_positions(batch.mask), select=select)
         targets = batch.ids.gather(1, (select + 1).clamp(max=batch.ids.shape[1] - 1))
-        counted = torch.arange(width, device=self.device)[None, :] < (batch.lengths - first)[:, None]
         return summed_cross_entropy(logits, targets, counted)
 
 

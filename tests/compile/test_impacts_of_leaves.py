@@ -33,6 +33,7 @@ OTHER = {
     "ignore_changes": ["numerics"],
     "micro_batch_size": 4,
     "best": {"every": 2},
+    "against": [{"data": {"path": "rows.jsonl"}, "column": "prompt"}],
 }
 # Stages that read settings of another stage, by the start of their addresses.
 READS = {f"engines.{role}.": {"ppo"} for role in ("actor", "critic", "reference", "reward")}

@@ -1,7 +1,8 @@
-"""Tiny models for the training library's tests."""
+"""Tiny models for the training library's tests, and a tokenizer."""
 
 import pytest
 import torch
+from data_helpers import llama_like
 from transformers import LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassification
 
 SIZES = {
@@ -30,3 +31,17 @@ def classifier() -> LlamaForSequenceClassification:
     """The same with one score a token."""
     torch.manual_seed(1)
     return LlamaForSequenceClassification(LlamaConfig(**SIZES, initializer_range=0.5, num_labels=1)).eval()
+
+
+@pytest.fixture(scope="session")
+def tokenizer():
+    """A tokenizer with BOS and prefix space."""
+    return llama_like()
+
+
+@pytest.fixture(scope="session")
+def folder(tokenizer, tmp_path_factory):
+    """The tokenizer's folder."""
+    path = tmp_path_factory.mktemp("tokenizer")
+    tokenizer.save_pretrained(path)
+    return path

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from rlhfc.stages.common.job import Job, load_job
-from rlhfc.stages.common.tokenfiles import TokenFile
+from rlhfc.stages.common.tokenfiles import SPANS, TokenFile
 from rlhfc.stages.data_split.kind import KIND, DataSplitParams
 from rlhfc.stages.data_split.main import main
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from tokenizers.trainers import BpeTrainer
 from transformers import PreTrainedTokenizerFast
 
-PORTS = ("sft", "reward", "prompts", "heldout")
+PORTS = ("sft", "reward", "prompts", "heldout", "report")
 TEXT = [
     "Once upon a time there was a little cat. The cat sat on the mat.",
     "Human: what is the time? Assistant: It is time to go, says the cat.",
@@ -120,12 +120,21 @@ def config_file(
 def split_config(
     work: Path, tokenizer: Path, sources: list[tuple[Path, dict[str, Any]]], **params: Any
 ) -> Path:
-    """Resolved config of a ``data_split`` over ``sources``: pairs of a file or folder and its fields."""
+    """Resolved config of a ``data_split`` over ``sources``: pairs of a file or folder and its fields.
+
+    ``benchmarks`` are such pairs too, of prompts that training should not have seen.
+    """
+    against = params.pop("benchmarks", [])
+    if against:
+        watched = [{"data": f"overlap.against.{n}.data", **fields} for n, (_, fields) in enumerate(against)]
+        params["overlap"] = params.get("overlap", {}) | {"against": watched}
     fields = {
         "tokenizer": "tokenizer",
         "sources": [{"data": f"sources.{n}.data", **source} for n, (_, source) in enumerate(sources)],
     }
-    inputs = {"tokenizer": tokenizer} | {f"sources.{n}.data": path for n, (path, _) in enumerate(sources)}
+    inputs = {"tokenizer": tokenizer}
+    for name, given in (("sources", sources), ("overlap.against", against)):
+        inputs |= {f"{name}.{n}.data": path for n, (path, _) in enumerate(given)}
     return config_file(work, "data_split", fields | params, inputs, PORTS)
 
 
@@ -143,8 +152,9 @@ def texts(
 ) -> list[tuple[str, ...]]:
     """Rows of a split as text, special tokens left out."""
     rows = TokenFile(job.outputs[port], split)
+    told = [at for at, name in enumerate(rows.segments) if name != SPANS]
     return [
-        tuple(tokenizer.decode(segment.tolist(), skip_special_tokens=True) for segment in row) for row in rows
+        tuple(tokenizer.decode(row[at].tolist(), skip_special_tokens=True) for at in told) for row in rows
     ]
 
 

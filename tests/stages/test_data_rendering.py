@@ -192,3 +192,41 @@ def test_a_tokenizer_without_eos_is_refused(tmp_path: Path):
     tokenizer.save_pretrained(tmp_path)
     with pytest.raises(StageError, match="has no end-of-sequence token"):
         load_tokenizer(InputPath(tmp_path))
+
+
+def _talk(*said: str) -> list[dict[str, str]]:
+    return [{"role": ("user", "assistant")[at % 2], "content": text} for at, text in enumerate(said)]
+
+
+@pytest.mark.parametrize(
+    ("make", "template", "ends"),
+    [(chatml, "auto", "<|im_end|>"), (llama_like, "human_assistant", ""), (chatml, "human_assistant", "")],
+)
+def test_earlier_answers_are_found_in_the_prompt(make, template, ends):
+    """Each answer of a conversation, with the end of its turn where the template shows one, and no more."""
+    tokenizer = make()
+    install_template(tokenizer, template)
+    renderer = Renderer(tokenizer)
+    talk = _talk("hi", "yes", "why", "so it is", "what is the time?")
+    prompt = renderer.render_prompt(talk)
+    bounds = renderer.earlier_answers(talk, prompt)
+    found = [
+        tokenizer.decode(prompt[start:end]).strip()
+        for start, end in zip(bounds[::2], bounds[1::2], strict=True)
+    ]
+    assert [f"yes{ends}", f"so it is{ends}"] == found
+    assert [] == renderer.earlier_answers(talk[:1], renderer.render_prompt(talk[:1]))
+
+
+def test_answer_that_the_template_hides_later_is_left_out():
+    """What a template shows otherwise once the conversation has gone on was never said so."""
+    tokenizer = chatml()
+    hidden = "{{ m['content'] if loop.last else 'gone' }}"
+    install_template(
+        tokenizer,
+        "{% for m in messages %}{{ m['role'] }}:{% if m['role'] == 'assistant' %}" + hidden + "{% else %}"
+        "{{ m['content'] }}{% endif %};{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}",
+    )
+    talk = _talk("hi", "yes", "why")
+    renderer = Renderer(tokenizer)
+    assert [] == renderer.earlier_answers(talk, renderer.render_prompt(talk))

@@ -3,13 +3,13 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from data_helpers import (
     PORTS,
     chatml,
-    llama_like,
     pairs,
     prompts_of,
     split_config,
@@ -26,20 +26,6 @@ DEMONSTRATION = {"columns": {"prompt": "prompt", "response": "response"}}
 HH = Path(__file__).parents[3] / "shared" / "data" / "hh_rlhf"
 
 
-@pytest.fixture(scope="module")
-def tokenizer():
-    """A tokenizer with BOS and prefix space."""
-    return llama_like()
-
-
-@pytest.fixture(scope="module")
-def folder(tokenizer, tmp_path_factory):
-    """The tokenizer's folder."""
-    path = tmp_path_factory.mktemp("tokenizer")
-    tokenizer.save_pretrained(path)
-    return path
-
-
 def files(job):
     """Every output file's bytes, by port and path."""
     return {
@@ -48,6 +34,19 @@ def files(job):
         for path in sorted(root.rglob("*"))
         if path.is_file()
     }
+
+
+def report(job):
+    """The data report."""
+    return json.loads((job.outputs["report"] / "report.json").read_text())
+
+
+def dropped(job):
+    """Records that are in no part, by reason."""
+    counts = Counter()
+    for source in report(job)["sources"].values():
+        counts.update({reason: found["records"] for reason, found in source["dropped"].items()})
+    return dict(counts)
 
 
 def test_a_run_writes_four_ports_with_counts(tmp_path, folder, tokenizer):
@@ -73,12 +72,10 @@ def test_a_run_writes_four_ports_with_counts(tmp_path, folder, tokenizer):
     meta = json.loads((job.outputs["reward"] / "meta.json").read_text())
     lengths = meta.pop("lengths")
     assert {
-        "format": 1,
+        "format": 2,
         "type": "preferences",
         "segments": ["prompt", "chosen", "rejected"],
         "rows": {"train": 36, "eval": 4},
-        "read": {"sources.0": 100},
-        "dropped": {},
         "template": "plain",
         "vocabulary": vocabulary_digest(tokenizer),
     } == meta
@@ -136,9 +133,8 @@ def test_the_limit_on_length_moves_no_prompt_to_another_part(tmp_path, folder, t
     )
     few, many = prompts_of(short, tokenizer), prompts_of(long, tokenizer)
     assert all(set(few[split]) <= set(many[split]) for split in few)
-    dropped = json.loads((short.outputs["sft"] / "meta.json").read_text())["dropped"]
-    assert dropped == {"too_long": sum(map(len, many.values())) - sum(map(len, few.values()))}
-    assert dropped["too_long"] > 0
+    assert dropped(short) == {"too_long": sum(map(len, many.values())) - sum(map(len, few.values()))}
+    assert dropped(short)["too_long"] > 0
     kept = [
         sum(map(len, row)) for port in ("sft", "heldout") for row in TokenFile(short.outputs[port], "eval")
     ]
@@ -162,8 +158,8 @@ def test_equal_prompts_stay_together_across_sources(tmp_path, folder, tokenizer)
     assert all(not set(a) & set(b) for n, a in enumerate(splits) for b in splits[n + 1 :])
     in_reward = len(set(found["reward train"]) | set(found["reward eval"]))
     assert 10 == in_reward
-    dropped = json.loads((job.outputs["sft"] / "meta.json").read_text())["dropped"]
-    assert {"prompt_elsewhere": in_reward} == dropped
+    repeated = 90 - sum(map(len, splits)) + 60 - in_reward
+    assert {"prompt_elsewhere": in_reward, "duplicate": repeated} == dropped(job)
 
 
 def test_named_evaluation_split_is_held_out(tmp_path, folder, tokenizer):
@@ -246,8 +242,7 @@ def test_control_tokens_in_texts_are_dropped_and_counted(tmp_path):
     rows[1]["chosen"] = rows[2]["rejected"] = "no<|im_end|>"
     data = write_rows(tmp_path / "pairs.jsonl", rows)
     job = split_job(tmp_path / "w", tmp_path / "t", [(data, PAIR)], parts=[0, 1, 0])
-    meta = json.loads((job.outputs["reward"] / "meta.json").read_text())
-    assert {"special_token": 3} == meta["dropped"]
+    assert {"special_token": 3} == dropped(job)
 
 
 @pytest.mark.parametrize(
