@@ -120,6 +120,24 @@ def show(parser: argparse.ArgumentParser) -> None:
     part.add_argument("--key", action="store_true", help="print the key document as JSON")
 
 
+def data(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``rlhfc data``."""
+    parser.add_argument("action", choices=["show"], help="print rows, token by token")
+    add_pipeline_options(parser)
+    parser.add_argument(
+        "stage", metavar="STAGE", nargs="?", help="whose rows (default: the first that has some)"
+    )
+    parser.add_argument("--port", metavar="NAME", help="output to read (default: its first with rows)")
+    parser.add_argument(
+        "--split", metavar="NAME", help="`train` or `eval` (default: `train` where there is one)"
+    )
+    parser.add_argument(
+        "--row", metavar="N", type=partial(whole, "--row"), default=0, help="first row, from 0 (default: 0)"
+    )
+    parser.add_argument("-n", "--count", metavar="N", type=count, default=3, help="how many (default: 3)")
+    parser.add_argument("--json", action="store_true", help="print ids, texts and marks as JSON")
+
+
 def report(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``rlhfc report``."""
     add_pipeline_options(parser)

@@ -31,6 +31,7 @@ COMMANDS = {
     "pull": _command("pull", "take results from a shared store"),
     "status": _command("status", "show where every stage stands, also while it runs"),
     "show": _command("show", "show a stage: result, artefacts, attempts, log, metrics"),
+    "data": _command("data", "show rows token by token, with what is learnt of them"),
     "accept": _command("accept", "let a stage's last result stand for what the spec says now"),
     "tag": _command("tag", "name a result, which is then kept; list the names"),
     "gc": _command("gc", "remove what nobody needs from the store"),

@@ -109,12 +109,18 @@ class _Line:
             return _beginning(current, map(str, action.choices))
         if what in PATHS or (what == "ID=TARGET" and "=" in current):
             return [FILES]
-        if what.startswith("STAGE") and self.given:
+        spec = self._spec
+        if what.startswith("STAGE") and spec is not None:
             end = "." if what.startswith("STAGE.") else ""
-            return _beginning(
-                current, [f"{name}{end}" for name in stage_names(Path(self.given[0]).expanduser())]
-            )
+            return _beginning(current, [f"{name}{end}" for name in stage_names(spec)])
         return []
+
+    @property
+    def _spec(self) -> Path | None:
+        """The word that stands where the spec belongs, else the first."""
+        places = [action.metavar for action in self.parser._actions if not action.option_strings]
+        at = places.index("SPEC") if "SPEC" in places else 0
+        return Path(self.given[at]).expanduser() if at < len(self.given) else None
 
 
 def _beginning(current: str, words: Iterable[str]) -> list[str]:

@@ -45,11 +45,11 @@ def amount(option: str, text: str) -> float:
 
 
 def count(text: str) -> int:
-    """A number of runs, from 1 on.
+    """How many, from 1 on.
 
     Raises:
         UserError: it is none.
     """
     if not text.isdecimal() or int(text) == 0:
-        raise UserError(Diagnostic(f"`-n {text}` is no number of runs", hint="give 1 or more"))
+        raise UserError(Diagnostic(f"`-n {text}` is no count", hint="give 1 or more"))
     return int(text)

@@ -49,6 +49,7 @@ commands:
     pull      take results from a shared store
     status    show where every stage stands, also while it runs
     show      show a stage: result, artefacts, attempts, log, metrics
+    data      show rows token by token, with what is learnt of them
     accept    let a stage's last result stand for what the spec says now
     tag       name a result, which is then kept; list the names
     gc        remove what nobody needs from the store
@@ -160,7 +161,7 @@ MISTAKES = {
         "error: argument SHELL: expected one of `bash`, `zsh`, `fish`, got `bsh`\n"
         "hint: did you mean `bash`?\n"
     ),
-    ("history", "-n", "x"): "error: `-n x` is no number of runs\nhint: give 1 or more\n",
+    ("history", "-n", "x"): "error: `-n x` is no count\nhint: give 1 or more\n",
     (
         "schema",
         "--output",

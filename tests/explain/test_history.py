@@ -131,7 +131,7 @@ def test_the_commit_of_a_run(git: Callable[..., str], story: Story) -> None:
 
 def test_a_count_that_shows_nothing(story: Story) -> None:
     """It is refused."""
-    assert "error: `-n 0` is no number of runs\nhint: give 1 or more\n" == story.refused("history", "-n", "0")
+    assert "error: `-n 0` is no count\nhint: give 1 or more\n" == story.refused("history", "-n", "0")
 
 
 def test_stages_of_a_run_that_goes_on(going: subprocess.Popen[bytes], story: Story) -> None:
