@@ -65,7 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
     outcome = run_pipeline(plan, store, world, machine, _display(arguments), terms)
     report = _report(pipeline, store, world)
     try:
-        _tell(arguments, outcome, sweeps(pipeline), report)
+        _tell(arguments, outcome, sweeps(pipeline, outcome.stages), report)
         sys.stdout.flush()
     except OSError:  # nobody listens any more; Python must not complain on its way out
         nowhere = os.open(os.devnull, os.O_WRONLY)

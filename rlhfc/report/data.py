@@ -153,7 +153,7 @@ def _variants(plan: Plan, facts: Iterable[StageFacts]) -> Iterator[Variants]:
     ends = {
         fact.stage: (fact.state, result.summary if (result := results[fact.stage]) else {}) for fact in facts
     }
-    for sweep in sweeps(plan.pipeline):
+    for sweep in sweeps(plan.pipeline, plan.stages):
         heading, *rows = table(sweep, ends)
         yield Variants(sweep.stage, heading, tuple(rows))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,9 +33,16 @@ class Sweep:
         return list(next(iter(self.variants.values())).variant)
 
 
-def sweeps(pipeline: Pipeline) -> list[Sweep]:
-    """Stages of a pipeline whose variants are to be compared, in the order of the pipeline."""
-    multiplied = {name: action for name, action in pipeline.actions.items() if action.variant}
+def sweeps(pipeline: Pipeline, among: Collection[str]) -> list[Sweep]:
+    """Stages whose variants are to be compared, in the order of the pipeline.
+
+    Args:
+        pipeline: all stages.
+        among: those that count: all, or the part of the pipeline that a run was asked for.
+    """
+    multiplied = {
+        name: action for name, action in pipeline.actions.items() if action.variant and name in among
+    }
     read = {upstream for name in multiplied for upstream in pipeline.upstream(name)}
     last: dict[str, dict[str, Action]] = {}
     for name, action in multiplied.items():
@@ -66,7 +73,9 @@ def sweep_lines(found: Sequence[Sweep], outcome: RunOutcome) -> list[str]:
     ends = {name: (str(ended.state), _summary(outcome, name) or {}) for name, ended in outcome.stages.items()}
     lines: list[str] = []
     for sweep in found:
-        lines += ["", f"{sweep.stage}: {len(sweep.variants)} variants", *laid_out(table(sweep, ends))]
+        count = len(sweep.variants)
+        heading = f"{sweep.stage}: {count} variant{'' if count == 1 else 's'}"
+        lines += ["", heading, *laid_out(table(sweep, ends))]
     return lines
 
 

@@ -66,6 +66,7 @@ class Catalogue:
 
     Attributes:
         read: records seen, by address of the source.
+        repeated: rows that repeat an earlier one, kept or not.
         drops: those that are in no part.
     """
 
@@ -80,6 +81,7 @@ class Catalogue:
         self._content = np.empty(0, dtype="S16")
         self._asked: dict[str, np.ndarray] = {}
         self.read: dict[str, int] = {}
+        self.repeated: Counter[str] = Counter()
         self.drops = Drops()
 
     def add(self, records: Records, limit: int | None, eval_fraction: float) -> None:
@@ -127,11 +129,12 @@ class Catalogue:
         """Keep the rows that have a place and, where duplicates are dropped, are no repetition."""
         elsewhere = places == NOWHERE
         double = np.zeros(len(record), dtype=bool)
-        if self._params.duplicates == "drop":
-            double[~elsewhere] = repeated(self._content, contents[~elsewhere])
-            # Of rows in the prompts part only the prompt is used.
-            asked = np.isin(places, ASKED)
-            double[asked] |= repeated(self._prompt[np.isin(self._place, ASKED)], prompts[asked])
+        double[~elsewhere] = repeated(self._content, contents[~elsewhere])
+        # Of rows in the prompts part only the prompt is used.
+        asked = np.isin(places, ASKED)
+        double[asked] |= repeated(self._prompt[np.isin(self._place, ASKED)], prompts[asked])
+        self.repeated[records.address] += int(double.sum())
+        double &= self._params.duplicates == "drop"
         for reason, dropped in (("prompt_elsewhere", elsewhere), ("duplicate", double)):
             for each in record[dropped]:
                 self.drops.add(reason, records.address, records.side, int(each))

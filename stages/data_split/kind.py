@@ -161,9 +161,8 @@ class DataSplitParams(StageParams):
         [2, 4, 4], min_length=3, max_length=3, description="weights: sft, reward, prompts"
     )
     eval_fraction: float = semantic(0.1, gt=0, lt=0.5, description="held-out share of every part")
-    duplicates: Literal["drop", "keep"] = semantic(
-        "drop",
-        description="`drop`: rows like an earlier one but for case and spaces, and prompts asked twice",
+    duplicates: Literal["keep", "drop"] = semantic(
+        "keep", description="rows like an earlier one but for case and spaces, and prompts asked twice"
     )
     overlap: Overlap = semantic(default_factory=Overlap, description="training rows that evaluations ask for")
     template: str = semantic(

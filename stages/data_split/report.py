@@ -84,6 +84,7 @@ def _source(found: Catalogue, address: str) -> dict[str, Any]:
     counts = found.drops.counts.get(address, Counter())
     return {
         "read": found.read[address],
+        "repeated": found.repeated[address],
         "dropped": {
             reason: {
                 "records": count,

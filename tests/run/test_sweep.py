@@ -87,6 +87,25 @@ kl  lr  state  value
     ] == starts(sweep)  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("part", "tables"),
+    [
+        (("--until", "base"), []),
+        (("--until", "ppo"), [("ppo", ["ppo@kl=1", "ppo@kl=2"])]),
+        (("--target", "eval@kl=1,lr=20"), [("eval", ["eval@kl=1,lr=20"])]),
+    ],
+)
+def test_part_of_a_sweep_is_told_too(sweep, capsys, part, tables):
+    """Of a run that was asked for a part the variants that it came to are compared, in text and in JSON."""
+    assert 0 == rlhfc(sweep, "run", "--quiet", *part)
+    headings = [f"{stage}: {len(names)} variant" for stage, names in tables]
+    told = [line for line in capsys.readouterr().out.splitlines() if " variant" in line]
+    assert headings == [line.removesuffix("s") for line in told]
+    assert 0 == rlhfc(sweep, "run", "--quiet", "--json", *part)
+    found = json.loads(capsys.readouterr().out)["sweeps"]
+    assert tables == [(each["stage"], [one["stage"] for one in each["variants"]]) for each in found]
+
+
 def test_report_has_the_table(sweep):
     """The report shows the same table."""
     assert 0 == rlhfc(sweep, "run", "--quiet")

@@ -31,7 +31,7 @@ def test_records_with_faults_are_told_by_number(tmp_path, folder):
     rows[13]["prompt"] = "the cat " * 100_000
     rows[30:37] = [rows[29]] * 7
     data = write_rows(tmp_path / "pairs.jsonl", rows)
-    job = split_job(tmp_path / "w", folder, [(data, PAIR)])
+    job = split_job(tmp_path / "w", folder, [(data, PAIR)], duplicates="drop")
     source = report(job)["sources"]["sources.0"]
     found = {reason: (told["records"], told["first"]) for reason, told in source["dropped"].items()}
     duplicates = found.pop("duplicate")
@@ -94,7 +94,7 @@ def test_conversation_that_the_template_refuses(tmp_path):
 
 
 def test_duplicates_within_and_across_sources(tmp_path, folder, tokenizer):
-    """Rows that differ in case, spaces or compatible characters are one; `keep` keeps them."""
+    """Rows that differ in case, spaces or compatible characters are one; `keep` counts and keeps them."""
     rows = pairs(30)
     again = [{name: f" {text.upper()}  " for name, text in row.items()} for row in rows[:10]]
     wide = [{name: text.replace("cat", "ｃａｔ") for name, text in row.items()} for row in rows[10:15]]
@@ -110,6 +110,9 @@ def test_duplicates_within_and_across_sources(tmp_path, folder, tokenizer):
         address: source["dropped"].get("duplicate", {}).get("records", {})
         for address, source in report(dropped)["sources"].items()
     }
+    assert [[0, 15]] * 2 == [
+        [source["repeated"] for source in report(job)["sources"].values()] for job in (dropped, kept)
+    ]
     assert (40, 55) == tuple(sum(map(len, prompts_of(job, tokenizer).values())) for job in (dropped, kept))
 
 
@@ -117,7 +120,7 @@ def test_prompt_that_is_asked_twice_is_rolled_out_once(tmp_path, folder, tokeniz
     """Two pairs with one prompt are two for the reward model, and one prompt for PPO."""
     rows = [row | {"rejected": f"no {n}"} for row in pairs(40) for n in range(2)]
     data = write_rows(tmp_path / "pairs.jsonl", rows)
-    job = split_job(tmp_path / "w", folder, [(data, PAIR)], template="plain")
+    job = split_job(tmp_path / "w", folder, [(data, PAIR)], template="plain", duplicates="drop")
     found = prompts_of(job, tokenizer)
     assert {"reward train": {2}, "prompts train": {1}, "heldout eval": {1}} == {
         name: set(Counter(found[name]).values()) for name in ("reward train", "prompts train", "heldout eval")
