@@ -14,7 +14,7 @@ SUM := $(shell cat pyproject.toml constraints.txt | cksum | cut -d ' ' -f 1)
 TRAIN := $(VENV)/installed-train-$(SUM)
 DEV := $(VENV)/installed-dev-$(SUM)
 
-.PHONY: bench-plan random-edits random-looks resume-matrix torture help quickstart test lint schema check wheel constraints clean
+.PHONY: bench-plan bench-data random-edits random-looks resume-matrix torture help quickstart test lint schema check wheel constraints clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -47,6 +47,9 @@ wheel: $(DEV) ## build the wheel into dist/
 bench-plan: $(TRAIN) ## how long a plan takes, against other tools (installed into .venv-bench)
 	@test -d .venv-bench || { $(BIN)/python -m venv .venv-bench && .venv-bench/bin/pip install -qq ninja doit dvc snakemake; }
 	@RLHFC_BENCH_BIN=$(CURDIR)/.venv-bench/bin $(BIN)/python benchmarks/plan/bench.py $(ARGS)
+
+bench-data: $(TRAIN) ## how fast a split makes token files, and in how much memory, against datasets.map
+	@$(BIN)/python benchmarks/data/bench.py $(ARGS)
 
 random-edits: $(DEV) ## 100,000 random edits of specs, files, code and libraries: is every verdict right and explained?
 	@cd tests/plan && $(CURDIR)/$(BIN)/python random_edits.py $(ARGS)
