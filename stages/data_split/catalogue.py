@@ -61,6 +61,12 @@ class Records:
     weight: float
 
 
+ROW = np.dtype(
+    [("source", np.int32), ("record", np.int64), ("place", np.int8), ("prompt", "S16"), ("content", "S16")]
+)
+"""A row: the side of a source and the record in it, an index into ``PLACES``, and two digests."""
+
+
 class Catalogue:
     """Every record that makes a row: which it is, and its place.
 
@@ -74,124 +80,109 @@ class Catalogue:
         self._params, self._beat = params, beat
         self._placement = Placement()
         self._records: list[Records] = []
-        self._source = np.empty(0, dtype=np.int32)
-        self._record = np.empty(0, dtype=np.int64)
-        self._place = np.empty(0, dtype=np.int8)
-        self._prompt = np.empty(0, dtype="S16")
-        self._content = np.empty(0, dtype="S16")
-        self._asked: dict[str, np.ndarray] = {}
+        self._rows = np.empty(0, dtype=ROW)
+        self._prompts: dict[str, np.ndarray] = {}
+        self._left_out: set[int] = set()
         self.read: dict[str, int] = {}
         self.repeated: Counter[str] = Counter()
         self.drops = Drops()
 
     def add(self, records: Records, limit: int | None, eval_fraction: float) -> None:
         """Take in records, shuffled, at most ``limit``, and give their prompts places."""
-        seed, purpose = self._params.seed, f"{records.address} {records.side}"
+        seed, address, purpose = self._params.seed, records.address, f"{records.address} {records.side}"
         order = permutation(len(records.data), seed, f"{purpose} records")[:limit]
-        self.read[records.address] = self.read.get(records.address, 0) + len(order)
-        prompts, contents, good = self._scan(records, np.sort(order))
-        at = np.searchsorted(np.sort(order), order)
-        at = at[good[at]]
-        record, prompts, contents = np.sort(order)[at], prompts[at], contents[at]
+        self.read[address] = self.read.get(address, 0) + len(order)
+        rows = _in_order(self._scan(records, np.sort(order)), order)
         self._placement.assign(
-            prompts, records.weights, eval_fraction=eval_fraction, seed=seed, purpose=purpose
+            rows["prompt"], records.weights, eval_fraction=eval_fraction, seed=seed, purpose=purpose
         )
-        places = self._placement.find(prompts)
+        rows["place"] = self._placement.find(rows["prompt"])
         served = [index for index, place in enumerate(PLACES) if place.part in records.weights]
-        before = self._asked.get(records.address, prompts[:0])
-        self._asked[records.address] = np.unique(np.concatenate([before, prompts]))
-        self._append(records, record, np.where(np.isin(places, served), places, NOWHERE), prompts, contents)
+        rows["place"][~np.isin(rows["place"], served)] = NOWHERE
+        before = self._prompts.get(address, rows["prompt"][:0])
+        self._prompts[address] = np.unique(np.concatenate([before, rows["prompt"]]))
+        self._keep(records, rows)
 
-    def _scan(self, records: Records, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Digests of prompt and content of each chosen record, and whether it makes a row."""
-        count = len(chosen)
-        prompts, contents = np.zeros(count, dtype="S16"), np.zeros(count, dtype="S16")
-        good = np.zeros(count, dtype=bool)
-        data = records.data if count == len(records.data) else records.data.select(chosen)
-        for at, record in enumerate(_each(data)):
+    def _scan(self, records: Records, chosen: np.ndarray) -> np.ndarray:
+        """Rows of the chosen records, which are sorted; those that make none are counted as dropped."""
+        rows, count = np.zeros(len(chosen), dtype=ROW), 0
+        data = records.data if len(chosen) == len(records.data) else records.data.select(chosen)
+        for number, record in zip(chosen.tolist(), _each(data), strict=True):
             self._beat()
             try:
                 row = records.form.parse(record)
             except RowError as error:
-                self.drops.add(error.reason, records.address, records.side, int(chosen[at]))
+                self.drops.add(error.reason, records.address, records.side, number)
                 continue
-            prompts[at], contents[at], good[at] = row.prompt_key, row.content_key, True
-        return prompts, contents, good
+            rows[count] = (len(self._records), number, NOWHERE, row.prompt_key, row.content_key)
+            count += 1
+        return rows[:count]
 
-    def _append(
-        self,
-        records: Records,
-        record: np.ndarray,
-        places: np.ndarray,
-        prompts: np.ndarray,
-        contents: np.ndarray,
-    ) -> None:
-        """Keep the rows that have a place and, where duplicates are dropped, are no repetition."""
-        elsewhere = places == NOWHERE
-        double = np.zeros(len(record), dtype=bool)
-        double[~elsewhere] = repeated(self._content, contents[~elsewhere])
+    def _keep(self, records: Records, rows: np.ndarray) -> None:
+        """Keep the rows that have a place and, where duplicates are dropped, repeat none."""
+        elsewhere = rows["place"] == NOWHERE
+        double = np.zeros(len(rows), dtype=bool)
+        double[~elsewhere] = repeated(self._rows["content"], rows["content"][~elsewhere])
         # Of rows in the prompts part only the prompt is used.
-        asked = np.isin(places, ASKED)
-        double[asked] |= repeated(self._prompt[np.isin(self._place, ASKED)], prompts[asked])
+        asked, before = np.isin(rows["place"], ASKED), np.isin(self._rows["place"], ASKED)
+        double[asked] |= repeated(self._rows["prompt"][before], rows["prompt"][asked])
         self.repeated[records.address] += int(double.sum())
         double &= self._params.duplicates == "drop"
         for reason, dropped in (("prompt_elsewhere", elsewhere), ("duplicate", double)):
-            for each in record[dropped]:
-                self.drops.add(reason, records.address, records.side, int(each))
-        kept = ~(elsewhere | double)
-        source = np.full(int(kept.sum()), len(self._records), dtype=np.int32)
+            for number in rows["record"][dropped].tolist():
+                self.drops.add(reason, records.address, records.side, number)
         self._records.append(records)
-        self._source = np.concatenate([self._source, source])
-        self._record = np.concatenate([self._record, record[kept]])
-        self._place = np.concatenate([self._place, places[kept]])
-        self._prompt = np.concatenate([self._prompt, prompts[kept]])
-        self._content = np.concatenate([self._content, contents[kept]])
+        self._rows = np.concatenate([self._rows, rows[~(elsewhere | double)]])
 
     def at(self, place: Place, purpose: str) -> np.ndarray:
         """Rows in a place, as often as their weights say, in the order of the seed and ``purpose``."""
-        rows = np.flatnonzero(self._place == PLACES.index(place))
+        seed = self._params.seed
+        rows = np.flatnonzero(self._rows["place"] == PLACES.index(place))
         if place.side == "train" and any(records.weight != 1.0 for records in self._records):
-            rows = np.concatenate(
-                [
-                    thinned(
-                        rows[self._source[rows] == number],
-                        records.weight,
-                        self._params.seed,
-                        f"{records.address} weight {place.part}",
-                    )
-                    for number, records in enumerate(self._records)
-                ]
-            )
-        return rows[permutation(len(rows), self._params.seed, purpose)]
+            sources = self._rows["source"][rows]
+            weighed = [
+                thinned(rows[sources == number], each.weight, seed, f"{each.address} weight {place.part}")
+                for number, each in enumerate(self._records)
+            ]
+            rows = np.concatenate(weighed)
+        return rows[permutation(len(rows), seed, purpose)]
 
     def rows(self, chosen: np.ndarray) -> list[Row]:
         """These rows, read again."""
         found: list[Row | None] = [None] * len(chosen)
-        sources = self._source[chosen]
-        for number in np.unique(sources):
-            places = np.flatnonzero(sources == number)
+        wanted = self._rows[chosen]
+        for number in np.unique(wanted["source"]):
+            places = np.flatnonzero(wanted["source"] == number)
             records = self._records[number]
-            columns = records.data[self._record[chosen[places]].tolist()]
+            columns = records.data[wanted["record"][places].tolist()]
             for place, values in zip(places, zip(*columns.values(), strict=True), strict=True):
                 found[place] = records.form.parse(dict(zip(columns, values, strict=True)))
         return [row for row in found if row is not None]
 
-    def drop(self, row: int, reason: Reason) -> None:
-        """Note that a row of a split is left out after all."""
-        records = self._records[self._source[row]]
-        self.drops.add(reason, records.address, records.side, int(self._record[row]))
+    def leave_out(self, row: int, reason: Reason) -> None:
+        """Note that a row of a split is left out after all; a row that comes several times counts once."""
+        if row not in self._left_out:
+            self._left_out.add(row)
+            records = self._records[self._rows["source"][row]]
+            self.drops.add(reason, records.address, records.side, int(self._rows["record"][row]))
 
     def address(self, row: int) -> str:
         """Address of the source that a row is from."""
-        return self._records[self._source[row]].address
+        return self._records[self._rows["source"][row]].address
 
     def shared_prompts(self) -> dict[tuple[str, str], int]:
         """For each two sources how many prompts are in both, where there are any."""
         both = {
-            pair: len(np.intersect1d(*(self._asked[address] for address in pair), assume_unique=True))
-            for pair in combinations(self._asked, 2)
+            pair: len(np.intersect1d(*(self._prompts[address] for address in pair), assume_unique=True))
+            for pair in combinations(self._prompts, 2)
         }
         return {pair: count for pair, count in both.items() if count}
+
+
+def _in_order(rows: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """Rows in the order of their records; ``rows`` is sorted by them and may lack some."""
+    at = np.searchsorted(rows["record"], order).clip(max=max(len(rows) - 1, 0))
+    return rows[at[rows["record"][at] == order]] if len(rows) else rows
 
 
 def _each(data: datasets.Dataset) -> Iterator[dict[str, Any]]:

@@ -143,7 +143,7 @@ class Writing:
             report.overlapping += 1
             report.seen |= outcome.seen
         if outcome.reason is not None:
-            self._found.drop(row, outcome.reason)
+            self._found.leave_out(row, outcome.reason)
         elif outcome.segments is not None:
             writer.add(outcome.segments)
             report.sources[self._found.address(row)] += 1

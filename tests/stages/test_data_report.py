@@ -130,6 +130,7 @@ def test_prompt_that_is_asked_twice_is_rolled_out_once(tmp_path, folder, tokeniz
 def test_weights_and_parts_of_a_source(tmp_path, folder, tokenizer):
     """A source for sft only, whose training rows come three times; held-out rows come once."""
     demos = [{"prompt": f"what is {n}", "response": "a cat"} for n in range(50)]
+    demos += [{"prompt": f"what is {n}", "response": "the cat " * 999} for n in range(50, 53)]
     sources = [
         (write_rows(tmp_path / "a.jsonl", pairs(50)), PAIR),
         (write_rows(tmp_path / "b.jsonl", demos), DEMONSTRATION | {"parts": [1, 0, 0], "weight": 3.0}),
@@ -137,10 +138,12 @@ def test_weights_and_parts_of_a_source(tmp_path, folder, tokenizer):
     job = split_job(tmp_path / "w", folder, sources, template="plain")
     found = prompts_of(job, tokenizer)
     whole = Counter(prompt for prompt in found["sft train"] if prompt.startswith("what"))
-    assert (45, {3}) == (len(whole), set(whole.values()))
-    assert 5 == sum(prompt.startswith("what") for prompt in found["sft eval"])
+    held = sum(prompt.startswith("what") for prompt in found["sft eval"])
+    assert (50 - held, {3}) == (len(whole), set(whole.values()))
+    assert held in (4, 5)
     assert not any(p.startswith("what") for name in found if not name.startswith("sft") for p in found[name])
-    assert {"sources.0": 9, "sources.1": 135} == report(job)["splits"]["sft_train"]["by_source"]
+    assert 3 == report(job)["sources"]["sources.1"]["dropped"]["too_long"]["records"]
+    assert {"sources.0": 9, "sources.1": 3 * len(whole)} == report(job)["splits"]["sft_train"]["by_source"]
 
 
 def test_overlap_with_prompts_of_evaluations(tmp_path, folder, tokenizer):
