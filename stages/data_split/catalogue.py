@@ -1,4 +1,4 @@
-"""First pass over all sources: what each record is worth and where it goes, in some 40 bytes a record.
+"""First pass over all sources: what each record is worth and where it goes, in some 100 bytes a record.
 
 Texts stay in memory-mapped files; they are read once here, front to back, and once more when the rows of
 a split are asked for.
