@@ -8,6 +8,7 @@ from pydantic import model_validator
 
 from rlhfc.kind import Input, Kind, SpecModel, StageParams, numeric, semantic
 
+LOCAL = "local/jsonfile"
 HUB_SETS: dict[str, str | None] = {
     "Dahoas/rm-static": "test",
     "Dahoas/full-hh-rlhf": "test",
@@ -24,7 +25,7 @@ HUB_SETS: dict[str, str | None] = {
     "Cohere/miracl-ja-queries-22-12": "dev",
     "lmqg/qg_jaquad": "validation",
     "lmqg/qag_jaquad": "validation",
-    "local/jsonfile": "test",
+    LOCAL: "test",
 }
 """The data sets that DeepSpeed-Chat knows, by its names for them, and their evaluation splits.
 
@@ -61,7 +62,7 @@ class DataSource(SpecModel):
     subset: str | None = semantic(None, description="configuration of a hub data set")
     split: str = semantic("train", description="split of a hub data set")
     eval_split: str | None = semantic(
-        None, description="its evaluation split; default: that of a known set, else taken from `split`"
+        None, description="its evaluation split; default: that of a known hub set, else taken from `split`"
     )
     format: Literal[
         "auto",
@@ -110,9 +111,11 @@ class DataSource(SpecModel):
         hub = data.get("hub") if isinstance(data, dict) else None
         implied = hub if hub in HUB_SETS and not value.get("columns") else None
         known = value.get("format", implied)
-        if known in HUB_SETS:
-            return {"format": known, "eval_split": HUB_SETS[known]} | value
-        return value
+        if known not in HUB_SETS:
+            return value
+        # One file of it, or a copy of unknown make, need not have the split.
+        whole = known == LOCAL or (hub is not None and data.get("file") is None)
+        return {"format": known, "eval_split": HUB_SETS[known] if whole else None} | value
 
     @model_validator(mode="after")
     def _one_map(self) -> DataSource:

@@ -353,6 +353,10 @@ def test_hub_set_implies_its_format():
     mapped = DataSource(data={"hub": "stanfordnlp/SHP"}, columns={"prompt": "history"})
     assert ("auto", None) == (mapped.format, mapped.eval_split)
     assert "auto" == DataSource(data={"hub": "someone/else"}).format
+    copy = DataSource(data={"path": "copy.jsonl"}, format="stanfordnlp/SHP")
+    file = DataSource(data={"hub": "stanfordnlp/SHP", "file": "one.jsonl"})
+    assert (None, "stanfordnlp/SHP", None) == (copy.eval_split, file.format, file.eval_split)
+    assert "test" == DataSource(data={"path": "folder"}, format="local/jsonfile").eval_split
     again = DataSource.model_validate(known.model_dump() | {"data": {"path": "copy"}})
     assert ("stanfordnlp/SHP", "validation") == (again.format, again.eval_split)
 

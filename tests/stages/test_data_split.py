@@ -175,6 +175,17 @@ def test_named_evaluation_split_is_held_out(tmp_path, folder, tokenizer):
     assert {f"the cat {n}" for n in range(35, 55)} == held
 
 
+def test_folder_of_upstream_form(tmp_path, folder, tokenizer):
+    """`local/jsonfile`: `train.json` and `eval.json`, the second held out."""
+    data = tmp_path / "mine"
+    data.mkdir()
+    for name, rows in (("train", pairs(30)), ("eval", pairs(10, start=30))):
+        (data / f"{name}.json").write_text(json.dumps(rows))
+    job = split_job(tmp_path / "w", folder, [(data, {"format": "local/jsonfile"})], template="plain")
+    held = {p for name, found in prompts_of(job, tokenizer).items() if name.endswith("eval") for p in found}
+    assert {f"the cat {n}" for n in range(30, 40)} == held
+
+
 def test_subset_of_a_hub_data_set(tmp_path, folder, tokenizer):
     """A downloaded data set says in its card which files make up a configuration."""
     data = tmp_path / "hub"
