@@ -109,9 +109,8 @@ class DataSource(SpecModel):
             return value
         data = value.get("data")
         hub = data.get("hub") if isinstance(data, dict) else None
-        implied = hub if hub in HUB_SETS and not value.get("columns") else None
-        known = value.get("format", implied)
-        if known not in HUB_SETS:
+        known = value.get("format", None if value.get("columns") else hub)
+        if not isinstance(known, str) or known not in HUB_SETS:
             return value
         # One file of it, or a copy of unknown make, need not have the split.
         whole = known == LOCAL or (hub is not None and data.get("file") is None)

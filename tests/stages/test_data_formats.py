@@ -366,9 +366,13 @@ def test_hub_set_implies_its_format():
     [
         ({"format": "alpaca", "columns": {"prompt": "q"}}, "both say which column holds what"),
         ({"parts": [0, 0, 0]}, "none below zero and at least one above"),
+        ({"format": []}, "Input should be 'auto', 'columns'"),
+        ({"data": {"hub": []}}, "Input should be a valid string"),
+        ({"data": {"hub": "stanfordnlp/SHP", "file": []}}, "Input should be a valid string"),
+        ({"data": 7}, "Input should be"),
     ],
 )
-def test_contradictions_in_a_source(fields, message):
-    """A spec says things once."""
+def test_mistakes_in_a_source(fields, message):
+    """A spec says things once, and in the types that they have."""
     with pytest.raises(ValueError, match=message):
-        DataSource(data={"path": "x"}, **fields)
+        DataSource(**{"data": {"path": "x"}} | fields)
