@@ -109,12 +109,14 @@ class DataSource(SpecModel):
             return value
         data = value.get("data")
         hub = data.get("hub") if isinstance(data, dict) else None
-        known = value.get("format", None if value.get("columns") else hub)
+        known = value.get("format", "auto")
+        if known == "auto" and not value.get("columns"):
+            known = hub
         if not isinstance(known, str) or known not in HUB_SETS:
             return value
         # One file of it, or a copy of unknown make, need not have the split.
         whole = known == LOCAL or (hub is not None and data.get("file") is None)
-        return {"format": known, "eval_split": HUB_SETS[known] if whole else None} | value
+        return {"eval_split": HUB_SETS[known] if whole else None} | value | {"format": known}
 
     @model_validator(mode="after")
     def _one_map(self) -> DataSource:

@@ -349,6 +349,7 @@ def test_hub_set_implies_its_format():
     """`data: {hub: …}` of a known set is all that is needed; what is said goes before what is implied."""
     known = DataSource(data={"hub": "stanfordnlp/SHP"})
     assert ("stanfordnlp/SHP", "validation") == (known.format, known.eval_split)
+    assert known == DataSource(data={"hub": "stanfordnlp/SHP"}, format="auto")
     assert "test" == DataSource(data={"hub": "stanfordnlp/SHP"}, eval_split="test").eval_split
     mapped = DataSource(data={"hub": "stanfordnlp/SHP"}, columns={"prompt": "history"})
     assert ("auto", None) == (mapped.format, mapped.eval_split)
