@@ -150,9 +150,10 @@ class Renderer:
 
         An answer is what follows the prompt that it was given to, up to the end of its turn. One that the
         template shows otherwise once the conversation has gone on is left out: it was never said so.
-        Tokens that only in part belong to an answer are left out too.
+        So are tokens that only in part belong to an answer, and what is said before anybody has asked.
         """
-        turns = [at for at, message in enumerate(messages) if message["role"] == "assistant"]
+        roles = [message["role"] for message in messages]
+        turns = [at for at, role in enumerate(roles) if role == "assistant" and "user" in roles[:at]]
         if not turns:
             return []
         prompt = self.prompt_text(messages)

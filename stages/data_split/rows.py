@@ -85,8 +85,8 @@ def checked(row: Row) -> Row:
         RowError: they do not.
     """
     answers = [text for text in (row.response, row.chosen, row.rejected) if text is not None]
-    asked = bool(row.messages) and row.messages[-1]["content"].strip()
-    if not asked or not all(text.strip() for text in answers):
+    question = row.messages[-1]["content"].strip() if row.messages else ""
+    if not question or not all(text.strip() for text in answers):
         raise RowError("empty")
     if row.chosen is not None and row.rejected is not None and row.chosen.strip() == row.rejected.strip():
         raise RowError("identical")

@@ -230,3 +230,19 @@ def test_answer_that_the_template_hides_later_is_left_out():
     talk = _talk("hi", "yes", "why")
     renderer = Renderer(tokenizer)
     assert [] == renderer.earlier_answers(talk, renderer.render_prompt(talk))
+
+
+@pytest.mark.parametrize("before", [[], [{"role": "system", "content": "Be brief."}]])
+def test_greeting_that_answers_nobody(before):
+    """A conversation may begin with the assistant, although the template cannot render what comes before."""
+    tokenizer = chatml()
+    install_template(
+        tokenizer,
+        "{% if not messages | selectattr('role', 'equalto', 'user') | list %}"
+        "{{ raise_exception('nobody asks') }}{% endif %}" + CHATML,
+    )
+    talk = [*before, {"role": "assistant", "content": "hello"}, *_talk("hi", "yes", "why")]
+    renderer = Renderer(tokenizer)
+    prompt = renderer.render_prompt(talk)
+    start, end = renderer.earlier_answers(talk, prompt)
+    assert "yes<|im_end|>" == tokenizer.decode(prompt[start:end])
